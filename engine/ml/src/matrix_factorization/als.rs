@@ -7,8 +7,12 @@
 //! Koren and Volinsky 2008): `Σ (1 + alpha |r|) (is_positive(r) - p_u·q_i)² + l2 (Σ |p_u|² + Σ |q_i|²)`. The pairs
 //! without any `r` come in by the factors' products with each other, once for all users.
 
+use std::num::NonZeroUsize;
+
 use bincode::{Decode, Encode};
 use tidemill_compute::kernel::dense::{add_scaled, dot};
+use tidemill_compute::kernel::gram::gram;
+use tidemill_compute::matrix::Matrix;
 
 use crate::batch::FitControl;
 use crate::batch::parallel::{in_parallel, stretches};
@@ -59,12 +63,10 @@ impl Factors {
         self.entries.chunks_exact(self.width())
     }
 
-    /// The sum of the factors' products with each other: lower triangle of `width - 1` rows.
+    /// The sum of the factors' products with each other: `width - 1` rows.
     fn products(&self) -> Vec<f64> {
-        let width = self.width() - 1;
-        let mut products = vec![0.0; width * width];
-        self.rows().for_each(|row| add_products(&mut products, width, 1.0, &row[1..]));
-        products
+        let factors: Vec<f64> = self.rows().flat_map(|row| &row[1..]).copied().collect();
+        products_of(&factors, self.width() - 1, None)
     }
 }
 
@@ -171,29 +173,30 @@ impl Solver<'_> {
 
     fn explicit(&self, ratings: &[(u32, f64)], others: &Factors, mean: f64) -> Vec<f64> {
         let width = others.width();
-        let (mut products, mut targets) = (vec![0.0; width * width], vec![0.0; width]);
-        let mut seen = vec![0.0; width];
+        let (mut seen, mut targets) = (Vec::with_capacity(ratings.len() * width), vec![0.0; width]);
         for (other, value) in ratings {
             let row = others.row(Some(*other as usize));
-            seen.copy_from_slice(row);
             // What the other side deviates by is taken off, and what this side does is found beside a 1.
-            seen[0] = 1.0;
-            add_products(&mut products, width, 1.0, &seen);
-            add_scaled(&mut targets, value - mean - row[0], &seen);
+            seen.push(1.0);
+            seen.extend_from_slice(&row[1..]);
+            add_scaled(&mut targets, value - mean - row[0], &seen[seen.len() - width..]);
         }
-        solved(products, targets, self.l2 * ratings.len() as f64)
+        solved(products_of(&seen, width, None), targets, self.l2 * ratings.len() as f64)
     }
 
     fn implicit(&self, ratings: &[(u32, f64)], others: &Factors, alpha: f64, of_all: &[f64]) -> Vec<f64> {
         let width = others.width() - 1;
-        let (mut products, mut targets) = (of_all.to_vec(), vec![0.0; width]);
+        let (mut seen, mut targets) = (Vec::with_capacity(ratings.len() * width), vec![0.0; width]);
         for (other, value) in ratings {
-            let seen = &others.row(Some(*other as usize))[1..];
-            add_products(&mut products, width, alpha * value.abs(), seen);
+            let row = &others.row(Some(*other as usize))[1..];
+            seen.extend_from_slice(row);
             if *value > 0.0 {
-                add_scaled(&mut targets, 1.0 + alpha * value, seen);
+                add_scaled(&mut targets, 1.0 + alpha * value, row);
             }
         }
+        let weights: Vec<f64> = ratings.iter().map(|(_, value)| alpha * value.abs()).collect();
+        let mut products = products_of(&seen, width, Some(&weights));
+        add_scaled(&mut products, 1.0, of_all);
         let mut row = solved(products, targets, self.l2);
         row.insert(0, 0.0);
         row
@@ -238,11 +241,11 @@ impl Solver<'_> {
     }
 }
 
-/// Adds the products of a row's entries, times a weight, to a lower triangle.
-fn add_products(products: &mut [f64], width: usize, weight: f64, row: &[f64]) {
-    for (place, entry) in row.iter().enumerate() {
-        add_scaled(&mut products[place * width..][..=place], weight * entry, row);
-    }
+/// The sums over rows of the products of their entries with each other, each row's times its weight.
+fn products_of(rows: &[f64], width: usize, weights: Option<&[f64]>) -> Vec<f64> {
+    let rows = Matrix::new(rows, rows.len() / width.max(1), width);
+    let products = rows.and_then(|rows| gram(rows, weights, NonZeroUsize::MIN));
+    products.unwrap_or_else(|_| vec![0.0; width * width])
 }
 
 /// The sum of the products of two symmetric matrices' entries, given their lower triangles.
@@ -254,13 +257,7 @@ fn lower_product(one: &[f64], other: &[f64], width: usize) -> f64 {
     (0..width).map(row).sum()
 }
 
-/// Solves equations given by a lower triangle; of several answers, the shortest.
-fn solved(mut products: Vec<f64>, targets: Vec<f64>, l2: f64) -> Vec<f64> {
-    let width = targets.len();
-    for row in 0..width {
-        for column in 0..row {
-            products[column * width + row] = products[row * width + column];
-        }
-    }
-    NormalEquations { width, products, targets, target_squares: 0.0 }.ridge(l2).weights
+/// Solves equations; of several answers, the shortest.
+fn solved(products: Vec<f64>, targets: Vec<f64>, l2: f64) -> Vec<f64> {
+    NormalEquations { width: targets.len(), products, targets, target_squares: 0.0 }.ridge(l2).weights
 }
