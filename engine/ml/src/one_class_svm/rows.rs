@@ -1,10 +1,13 @@
 //! Rows side by side, and the kernel that says how alike each of them and another one are.
 
 use bincode::{Decode, Encode};
-use tidemill_compute::kernel::lanes::{LANES, Lane};
+use tidemill_compute::kernel::lanes::{Instructions, LANES, Lane};
 use tidemill_compute::kernel::logistic::exp_of_negative;
 
 use crate::feature::dictionary::NO_SLOT;
+
+/// Groups that a row is compared with at once.
+const GROUPS: usize = 4;
 
 /// How alike two rows are, of which categories are one-hot.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
@@ -73,20 +76,41 @@ impl Rows {
         into: &mut [f64],
     ) {
         debug_assert!(first.is_multiple_of(LANES));
-        for (into, group) in into.chunks_mut(LANES).zip(first / LANES..) {
-            let own_numbers = &self.numbers[group * self.numeric..(group + 1) * self.numeric];
-            let own_categories = &self.categories[group * self.categorical..(group + 1) * self.categorical];
-            let mut sums = match kernel {
-                Kernel::Linear => sums(own_numbers, numbers, |own, other| own * other),
-                Kernel::Rbf { .. } => sums(own_numbers, numbers, |own, other| (own - other) * (own - other)),
-            };
-            for (own, category) in own_categories.iter().zip(categories) {
-                sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += kernel.of_categories(*own, *category));
+        let blocks = into.chunks_mut(LANES * GROUPS).zip((first / LANES..).step_by(GROUPS));
+        for (into, first) in blocks {
+            let group = |place: usize| self.numbers_of(first + place);
+            let groups = [group(0), group(1), group(2), group(3)];
+            let mut sums = [[0.0; LANES]; GROUPS];
+            Instructions::fastest().run(|| match kernel {
+                Kernel::Linear => add_terms(groups, numbers, |own, other| own * other, &mut sums),
+                Kernel::Rbf { .. } => {
+                    add_terms(groups, numbers, |own, other| (own - other) * (own - other), &mut sums);
+                }
+            });
+            if !categories.is_empty() {
+                self.add_categories(kernel, categories, first, &mut sums);
             }
+            let sums = sums.as_flattened_mut();
             if let Kernel::Rbf { gamma } = kernel {
-                sums.iter_mut().for_each(|sum| *sum = exp_of_negative(-gamma * *sum));
+                Instructions::fastest().run(|| exponentials(sums, gamma));
             }
             into.copy_from_slice(&sums[..into.len()]);
+        }
+    }
+
+    /// The numbers of a group; past the last, that of the last one.
+    fn numbers_of(&self, group: usize) -> &[Lane<f64>] {
+        let group = group.min(self.rows.saturating_sub(1) / LANES);
+        &self.numbers[group * self.numeric..(group + 1) * self.numeric]
+    }
+
+    /// Adds what categories do to sums of some groups from `first` on.
+    fn add_categories(&self, kernel: Kernel, categories: &[u32], first: usize, sums: &mut [Lane<f64>; GROUPS]) {
+        for (sums, group) in sums.iter_mut().zip(first..=self.rows.saturating_sub(1) / LANES) {
+            let own = &self.categories[group * self.categorical..(group + 1) * self.categorical];
+            for (own, category) in own.iter().zip(categories) {
+                sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += kernel.of_categories(*own, *category));
+            }
         }
     }
 }
@@ -103,12 +127,35 @@ impl Kernel {
     }
 }
 
-fn sums(own: &[Lane<f64>], other: &[f64], term: impl Fn(f64, f64) -> f64) -> Lane<f64> {
-    let mut sums = [0.0; LANES];
-    for (own, other) in own.iter().zip(other) {
-        sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += term(*own, *other));
+/// Adds `term` of each number of a row with those of four groups, so that a group's sums do not wait for each other.
+#[inline(always)]
+fn add_terms(
+    groups: [&[Lane<f64>]; GROUPS],
+    numbers: &[f64],
+    term: impl Fn(f64, f64) -> f64,
+    sums: &mut [Lane<f64>; GROUPS],
+) {
+    let [a, b, c, d] = groups;
+    let count = numbers.len();
+    let (a, b, c, d) = (&a[..count], &b[..count], &c[..count], &d[..count]);
+    let mut own = *sums;
+    for (place, number) in numbers.iter().enumerate() {
+        for lane in 0..LANES {
+            own[0][lane] += term(a[place][lane], *number);
+            own[1][lane] += term(b[place][lane], *number);
+            own[2][lane] += term(c[place][lane], *number);
+            own[3][lane] += term(d[place][lane], *number);
+        }
     }
-    sums
+    *sums = own;
+}
+
+/// `e^(-gamma d²)` in the place of each `d²`.
+#[inline(always)]
+fn exponentials(squares: &mut [f64], gamma: f64) {
+    for square in squares {
+        *square = exp_of_negative(-gamma * *square);
+    }
 }
 
 #[cfg(test)]
