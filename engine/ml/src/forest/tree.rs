@@ -204,12 +204,15 @@ impl Tree {
     /// for it.
     pub(super) fn leaves_of<const N: usize>(&self, rows: [(&[f64], &[u8]); N]) -> [usize; N] {
         let mut places = [if self.nodes.is_empty() { Child::leaf(0) } else { Child::node(0) }; N];
-        while places.iter().any(|place| !place.is_leaf()) {
+        let mut is_open = !self.nodes.is_empty();
+        while is_open {
+            is_open = false;
             for (place, (numbers, categories)) in places.iter_mut().zip(rows) {
                 if !place.is_leaf() {
                     let node = &self.nodes[place.place()];
                     // By its place and not by a branch, which would be guessed wrong as often as right.
                     *place = node.children[usize::from(!self.sends_left(node, numbers, categories))];
+                    is_open |= !place.is_leaf();
                 }
             }
         }
