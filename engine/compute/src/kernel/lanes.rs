@@ -142,18 +142,26 @@ fn terms_of(
     term: impl Fn(f64, f64) -> f64,
     tile: &mut Lane<[f64; COLUMNS]>,
 ) {
-    let [a, b, c, d] = rows;
-    let (a, b, c, d) = (&a[..columns.len()], &b[..columns.len()], &c[..columns.len()], &d[..columns.len()]);
-    let mut sums = *tile;
-    for (place, column) in columns.iter().enumerate() {
-        let numbers = [factors[0] * a[place], factors[1] * b[place], factors[2] * c[place], factors[3] * d[place]];
-        for row in 0..LANES {
-            for lane in 0..COLUMNS {
-                sums[row][lane] += term(numbers[row], column[lane]);
-            }
-        }
+    let [first, second, third, fourth] = rows;
+    let count = columns.len();
+    let (first, second, third, fourth) = (&first[..count], &second[..count], &third[..count], &fourth[..count]);
+    // A row's sums apart from another's: together the compiler turns them over, to have the four rows side by side.
+    let [mut a, mut b, mut c, mut d] = *tile;
+    for place in 0..count {
+        let column = &columns[place];
+        add_term(&mut a, factors[0] * first[place], column, &term);
+        add_term(&mut b, factors[1] * second[place], column, &term);
+        add_term(&mut c, factors[2] * third[place], column, &term);
+        add_term(&mut d, factors[3] * fourth[place], column, &term);
     }
-    *tile = sums;
+    *tile = [a, b, c, d];
+}
+
+#[inline(always)]
+fn add_term(sums: &mut [f64; COLUMNS], number: f64, column: &[f64; COLUMNS], term: impl Fn(f64, f64) -> f64) {
+    for lane in 0..COLUMNS {
+        sums[lane] += term(number, column[lane]);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
