@@ -43,13 +43,25 @@ pub fn auc(scores: &[f64], labels: &[bool]) -> Option<f64> {
     if !is_defined(scores, labels) {
         return None;
     }
+    // The bits of scores that are not negative, as probabilities are, lie in their order, and leave room for the label:
+    // half the memory, and sorted in half the time.
+    if scores.iter().all(|score| score.is_sign_positive()) {
+        let keys = scores.iter().zip(labels).map(|(score, label)| score.to_bits() << 1 | u64::from(*label));
+        let mut keys: Vec<u64> = keys.collect();
+        keys.sort_unstable();
+        return auc_of(&keys, |a, b| a >> 1 == b >> 1, |key| key & 1 == 1);
+    }
     let mut rows: Vec<(f64, bool)> = scores.iter().copied().zip(labels.iter().copied()).collect();
     rows.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-
-    let mut counts = PairCounts::default();
     // `==` and not `total_cmp` joins the ties: -0.0 and 0.0 are one score.
-    for tied in rows.chunk_by(|a, b| a.0 == b.0) {
-        let positive = tied.iter().filter(|row| row.1).count() as u64;
+    auc_of(&rows, |a, b| a.0 == b.0, |row| row.1)
+}
+
+/// The area of rows by ascending score, given which have the same and which are positive.
+fn auc_of<T>(rows: &[T], is_tied: impl Fn(&T, &T) -> bool, is_positive: impl Fn(&T) -> bool) -> Option<f64> {
+    let mut counts = PairCounts::default();
+    for tied in rows.chunk_by(is_tied) {
+        let positive = tied.iter().filter(|row| is_positive(row)).count() as u64;
         counts.add_tied(tied.len() as u64 - positive, positive);
     }
     counts.auc()

@@ -121,6 +121,9 @@ proptest! {
             (actual, expected) => prop_assert_eq!(actual, expected),
         }
         // 1/20ths never share one of 1024 bins, so the estimate is exact here.
+        // The same order of other numbers, below and above 0.
+        let moved: Vec<f64> = scores.iter().map(|score| score * 8.0 - 3.0).collect();
+        prop_assert_eq!(auc(&moved, &labels), auc(&scores, &labels));
         prop_assert_eq!(streamed(&scores, &labels).auc(), auc(&scores, &labels));
     }
 
