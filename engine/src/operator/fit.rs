@@ -6,6 +6,7 @@
 //!
 //! Of several instances the first does all that; the others learn the same rows from it, and the fit is divided.
 
+mod giveaways;
 mod team;
 
 use std::num::NonZeroUsize;
@@ -25,6 +26,7 @@ use tidemill_plans::node::{FitNode, Published, version_rows};
 use tidemill_plans::transform::{DRAW_COLUMN, Fitted, PreparedTransform, Transform, TransformFit, seal};
 use tracing::{info, warn};
 
+use self::giveaways::Giveaways;
 pub(super) use self::team::FitTeam;
 use self::team::Told;
 use super::Operator;
@@ -33,6 +35,10 @@ use crate::error::{EngineError, Result};
 use crate::rows::{ArrivalBuffer, show_row};
 use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks, TaskEnv};
+
+/// How rows are held out, and the values by which that is chance.
+const SPLIT_METHOD: &str = "data_split_method";
+const RANDOM_SPLITS: [&str; 2] = ["random", "stratified"];
 
 /// See [`FitNode`].
 pub(super) struct Fit {
@@ -137,6 +143,7 @@ impl Fit {
         &mut self,
         model: &mut dyn BatchModel,
         transform: Option<&PreparedTransform>,
+        giveaways: &mut Giveaways,
         ctx: &OperatorContext,
     ) -> Result<bool> {
         let mut count = 0;
@@ -145,6 +152,7 @@ impl Fit {
                 return Ok(false);
             }
             let Some(transform) = transform else {
+                giveaways.add(&rows, &self.labels(&rows)).map_err(PlanError::from)?;
                 self.add_features(model, &rows, &rows, ctx)?;
                 continue;
             };
@@ -152,6 +160,7 @@ impl Fit {
                 let first = count;
                 count += piece.num_rows() as u64;
                 let (rows, features) = self.made(piece, first, transform, ctx)?;
+                giveaways.add(&features, &self.labels(&rows)).map_err(PlanError::from)?;
                 self.add_features(model, &rows, &features, ctx)?;
             }
         }
@@ -195,6 +204,32 @@ impl Fit {
         let rows = rows.project(&own)?;
         let features = transform.expanded(&result).map_err(|source| self.failed(source))?.into_owned();
         Ok((rows.clone(), self.with_split(features, &rows)?))
+    }
+
+    /// What looks for features that give the label away, among those that TRANSFORM makes or the columns.
+    fn giveaways(&self, made: Option<&SchemaRef>) -> Giveaways {
+        let split = self.split.map(|split| self.input.field(split).name().as_str());
+        let features: Vec<&Field> = match made {
+            Some(made) => made.fields().iter().map(AsRef::as_ref).collect(),
+            None => self.node.features.iter().map(|feature| self.input.field(*feature)).collect(),
+        };
+        let features = features.into_iter().filter(|feature| Some(feature.name().as_str()) != split);
+        Giveaways::new(features, &self.label_name, &self.label_type)
+    }
+
+    /// Rows held out by chance have others of the same time among those that are learnt.
+    fn warn_of_split(&self) {
+        let is_random =
+            |(option, value): &(String, String)| option == SPLIT_METHOD && RANDOM_SPLITS.contains(&value.as_str());
+        let time = self.input.fields().iter().find(|field| is_time(field.data_type()));
+        if let (true, Some(time)) = (self.node.options.iter().any(is_random), time) {
+            warn!(
+                model = self.name,
+                column = time.name().as_str(),
+                "rows are held out by chance although they have a time: data_split_method = 'seq' with data_split_col judges \
+                 the model by the last of them, as it will be asked"
+            );
+        }
     }
 
     /// The labels of rows; NULL without any.
@@ -247,10 +282,14 @@ impl Fit {
             model = new_model(&self.node, &self.features, &self.label_type)?;
         }
         self.tell(|team| team.tell_features(&self.features))?;
-        if !self.add_rows(model.as_mut(), learnt.as_ref(), ctx)? {
+        let names = learnt.as_ref().map(|transform| Arc::clone(transform.outputs()));
+        let mut giveaways = self.giveaways(names.as_ref());
+        if !self.add_rows(model.as_mut(), learnt.as_ref(), &mut giveaways, ctx)? {
             return Ok(None);
         }
         self.tell(FitTeam::tell_all)?;
+        giveaways.warn(&self.name);
+        self.warn_of_split();
         model.set_control(self.control());
         let mut report = match model.fit() {
             Err(MlError::Stopped) => return Ok(None),
@@ -357,6 +396,10 @@ fn with_column(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<Recor
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let columns = rows.columns().iter().cloned().chain([column]).collect();
     Ok(RecordBatch::try_new(schema, columns).map_err(PlanError::from)?)
+}
+
+fn is_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
 }
 
 /// Where the column is by which rows are split.
