@@ -8,9 +8,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::ScalarValue;
+use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
@@ -20,14 +20,24 @@ use super::pairs::Pairs;
 
 /// The aggregates of this file.
 pub(super) fn functions() -> Vec<AggregateUDF> {
-    let measures: [(&'static str, Measure); 5] = [
-        ("roc_auc", metrics::auc),
-        ("average_precision", metrics::average_precision),
-        ("log_loss", metrics::log_loss),
-        ("brier_score", metrics::brier),
-        ("expected_calibration_error", metrics::expected_calibration_error),
+    let measures: [(&'static str, Score, Measure); 5] = [
+        ("roc_auc", Score::Rank, metrics::auc),
+        ("average_precision", Score::Rank, metrics::average_precision),
+        ("log_loss", Score::Probability, metrics::log_loss),
+        ("brier_score", Score::Probability, metrics::brier),
+        ("expected_calibration_error", Score::Probability, metrics::expected_calibration_error),
     ];
-    measures.into_iter().map(|(name, measure)| AggregateUDF::from(Classification::new(name, measure))).collect()
+    let measures = measures.into_iter();
+    measures.map(|(name, score, measure)| AggregateUDF::from(Classification::new(name, score, measure))).collect()
+}
+
+/// What a score is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Score {
+    /// A number whose order alone counts.
+    Rank,
+    /// From 0 to 1. NaN is one that is not known, of which nothing can be measured.
+    Probability,
 }
 
 /// A measure over scores and labels of equal length.
@@ -37,14 +47,15 @@ type Measure = fn(&[f64], &[bool]) -> Option<f64>;
 #[derive(Debug)]
 struct Classification {
     name: &'static str,
+    score: Score,
     measure: Measure,
     signature: Signature,
 }
 
 impl Classification {
-    fn new(name: &'static str, measure: Measure) -> Self {
+    fn new(name: &'static str, score: Score, measure: Measure) -> Self {
         let signature = Signature::exact(vec![DataType::Boolean, DataType::Float64], Volatility::Immutable);
-        Self { name, measure, signature }
+        Self { name, score, measure, signature }
     }
 }
 
@@ -64,7 +75,8 @@ impl AggregateUDFImpl for Classification {
     }
 
     fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Scored { measure: self.measure, pairs: Pairs::new() }))
+        let Self { name, score, measure, .. } = *self;
+        Ok(Box::new(Scored { name, score, measure, pairs: Pairs::new() }))
     }
 
     fn state_fields(&self, _args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -74,12 +86,17 @@ impl AggregateUDFImpl for Classification {
 
 #[derive(Debug)]
 struct Scored {
+    name: &'static str,
+    score: Score,
     measure: Measure,
     pairs: Pairs<bool>,
 }
 
 impl Accumulator for Scored {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        if self.score == Score::Probability {
+            check_probabilities(self.name, values[1].as_primitive())?;
+        }
         self.pairs.add(&values[0], &values[1]);
         Ok(())
     }
@@ -103,14 +120,24 @@ impl Accumulator for Scored {
     }
 }
 
+/// Refuses what is no probability.
+fn check_probabilities(measure: &str, scores: &Float64Array) -> Result<()> {
+    match scores.iter().flatten().find(|score| *score < 0.0 || *score > 1.0) {
+        None => Ok(()),
+        Some(score) => exec_err!(
+            "{measure} takes probabilities, from 0 to 1, and not {score}; roc_auc and average_precision take any scores"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BooleanArray, Float64Array};
+    use arrow::array::BooleanArray;
 
     use super::*;
 
     fn pairs(measure: Measure) -> Scored {
-        Scored { measure, pairs: Pairs::new() }
+        Scored { name: "measure", score: Score::Rank, measure, pairs: Pairs::new() }
     }
 
     fn input(labels: &[Option<bool>], scores: &[Option<f64>]) -> Vec<ArrayRef> {
@@ -126,6 +153,18 @@ mod tests {
         let state: Vec<ArrayRef> = right.state().unwrap().iter().map(|s| s.to_array().unwrap()).collect();
         left.merge_batch(&state).unwrap();
         assert_eq!(left.evaluate().unwrap(), ScalarValue::Float64(Some(0.5)));
+    }
+
+    #[test]
+    fn what_is_no_probability_is_refused_where_one_is_meant() {
+        let beyond = input(&[Some(true), Some(false)], &[Some(0.5), Some(1.5)]);
+        pairs(metrics::auc).update_batch(&beyond).unwrap();
+        let of_probabilities = || Scored { name: "log_loss", score: Score::Probability, ..pairs(metrics::log_loss) };
+        let error = of_probabilities().update_batch(&beyond).unwrap_err().to_string();
+        assert!(error.contains("log_loss takes probabilities, from 0 to 1, and not 1.5"), "{error}");
+        for usable in [Some(0.0), Some(1.0), None] {
+            of_probabilities().update_batch(&input(&[Some(true)], &[usable])).unwrap();
+        }
     }
 
     #[test]

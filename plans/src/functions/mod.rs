@@ -24,6 +24,7 @@ macro_rules! known_by_name {
 use known_by_name;
 
 mod checked;
+mod class_probabilities;
 mod classes;
 mod classification;
 pub(crate) mod features;
@@ -71,6 +72,8 @@ pub const ORDER_FREE: &[&str] = &[
     "bit_or",
     "bit_xor",
     "roc_auc",
+    "class_roc_auc",
+    "class_log_loss",
     "average_precision",
     "log_loss",
     "brier_score",
@@ -153,6 +156,7 @@ impl Registry {
         // Behind DataFusion's, in whose place they are.
         let measures = [
             classification::functions(),
+            class_probabilities::functions(),
             classes::functions(),
             off_policy::functions(),
             ranking::functions(),

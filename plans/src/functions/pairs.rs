@@ -82,10 +82,14 @@ impl<L: Label> Pairs<L> {
     pub(super) fn add(&mut self, labels: &ArrayRef, scores: &ArrayRef) {
         for (label, score) in L::values(labels).zip(scores.as_primitive::<Float64Type>()) {
             if let (Some(label), Some(score)) = (label, score) {
-                self.labels.push(label);
-                self.scores.push(score);
+                self.push(label, score);
             }
         }
+    }
+
+    pub(super) fn push(&mut self, label: L, score: f64) {
+        self.labels.push(label);
+        self.scores.push(score);
     }
 
     /// Adds those of states.
