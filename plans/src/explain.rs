@@ -322,6 +322,9 @@ fn question(question: Question) -> String {
     match question {
         Question::Prediction => String::new(),
         Question::Explanation { top_k_features } => format!("explanations by {top_k_features} features, "),
+        Question::LocalExplanation { top_k_features, .. } => {
+            format!("explanations by LIME, {top_k_features} features, ")
+        }
         Question::Features => String::from("features, "),
         Question::ClassProbabilities => String::from("probabilities of all classes, "),
         Question::Anomaly { threshold: None } => String::from("anomalies, "),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 pub use tidemill_ml::ModelTable;
-use tidemill_ml::{FeatureKind, MlError, Origin, forecast_of, table_of, training_table, trial_table};
+use tidemill_ml::{Background, FeatureKind, MlError, Origin, forecast_of, table_of, training_table, trial_table};
 
 pub use self::function::{asked_by, function};
 pub use self::question::{AnswerError, Probability, Question};
@@ -72,9 +72,24 @@ impl TrainedModel {
         if !question.is_of_a_version() {
             return Ok(said);
         }
-        let (fields, columns) = self.with_version(&said);
-        let answer = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
-        answer.map_err(|source| MlError::BuildTable { source }.into())
+        self.of_version(&said)
+    }
+
+    /// What moves its predictions for some rows, among rows like those that it was fitted to, which have the same columns: the
+    /// answer to [`Question::LocalExplanation`].
+    ///
+    /// # Errors
+    /// As of [`answer`](Self::answer); or if there are no such rows.
+    pub fn explain_locally(
+        &self,
+        rows: &RecordBatch,
+        top_k: usize,
+        background: Background<'_>,
+    ) -> Result<RecordBatch, AnswerError> {
+        let (features, like) = (self.model.features(rows)?, self.model.features(background.rows)?);
+        let background = Background { rows: &like, ..background };
+        let said = self.model.explained_locally(&self.weights.label, &features, top_k, background)?;
+        self.of_version(&said)
     }
 
     /// The columns of an answer.
@@ -103,10 +118,11 @@ impl TrainedModel {
     }
 
     /// What was said of rows, and which version says it.
-    fn with_version(&self, said: &RecordBatch) -> (Vec<Field>, Vec<ArrayRef>) {
+    fn of_version(&self, said: &RecordBatch) -> Result<RecordBatch, AnswerError> {
         let fields = said.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
-        let columns = said.columns().iter().cloned().chain(self.version_of(said.num_rows()));
-        (predicted_fields(fields), columns.collect())
+        let columns = said.columns().iter().cloned().chain(self.version_of(said.num_rows())).collect();
+        let answer = RecordBatch::try_new(Arc::new(Schema::new(predicted_fields(fields))), columns);
+        answer.map_err(|source| MlError::BuildTable { source }.into())
     }
 
     /// The version that answers, for so many rows.

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::Expr;
-use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
+use tidemill_plans::catalog::{CatalogEntry, ModelVersion, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
 use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::settings::Settings;
@@ -32,6 +32,8 @@ pub struct Catalog {
     pub(crate) system: Arc<BTreeMap<String, RecordBatch>>,
     /// What queries as a whole ask for predictions.
     pub(crate) trained: Option<Arc<dyn TrainedModels>>,
+    /// The newest version of each model in the registry, with what was measured of it.
+    pub(crate) measured: Arc<Vec<ModelVersion>>,
     /// Whether its objects have been accepted before and are planned once more: what some of them ask of models need not be
     /// there any more.
     pub(crate) plans_again: bool,

@@ -110,6 +110,10 @@ impl Dialect for TidemillDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let [open, word] = parser.peek_tokens_ref::<2>();
+        if open.token == Token::LParen && is_word(word, "VALUES") {
+            return Some(parse_values(parser));
+        }
         let marker = marker_ahead(parser)?;
         let token = parser.next_token();
         let prefix = Ident { value: marker.to_owned(), quote_style: None, span: token.span };
@@ -120,6 +124,14 @@ impl Dialect for TidemillDialect {
     fn is_table_factor_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
         explicit || (!is_clause(parser) && self.is_table_alias(keyword, parser))
     }
+}
+
+/// `(VALUES (1, 'a'), …)` as an argument: rows that are written out.
+fn parse_values(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.expect_token(&Token::LParen)?;
+    let query = parser.parse_query()?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Subquery(query))
 }
 
 /// Which marker comes next, if one does.

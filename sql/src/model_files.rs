@@ -28,6 +28,7 @@ use crate::statement::{ExportModel, ImportModel, Options, Statement};
 const MODEL_TYPE: &str = "model_type";
 const LABEL: &str = "label";
 const LABEL_TYPE: &str = "label_type";
+const CLASSES: &str = "classes";
 
 /// A file that a statement makes a model of.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +117,8 @@ fn written(import: &ImportModel, found: &FoundModel) -> Result<String> {
         let declared = declared(data_type).ok_or_else(|| no_name(label, data_type))?;
         options.extend([(LABEL, label.clone()), (LABEL_TYPE, declared)]);
     }
+    // Part of the bytes already; but who reads the statement wants to know what the library's classes are called here.
+    options.extend(import.options.get(CLASSES).map(|classes| (CLASSES, classes.to_owned())));
     let options = options.iter().map(|(key, value)| format!("{key} = '{}'", value.replace('\'', "''")));
     let options = options.collect::<Vec<_>>().join(", ");
     let exists = if import.if_not_exists { "IF NOT EXISTS " } else { "" };

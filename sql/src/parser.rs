@@ -119,7 +119,7 @@ impl ParsedStatement {
             Query(_) | Subscribe(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainJson(_) | ExplainMigration(_) => {
                 true
             }
-            Show(_) | ShowConnector(_) | ShowCreate(_) | ShowVersions(_) | Copy(_) => true,
+            Show(..) | ShowConnector(_) | ShowCreate(_) | ShowVersions(_) | Copy(_) => true,
             Job(command) => command.has_rows(),
             Access(command) => command.has_rows(),
             _ => false,
@@ -429,7 +429,9 @@ impl<'a> ScriptParser<'a> {
             self.keywords(&[Keyword::FOR])?;
             return Ok(Statement::Job(JobCommand::ShowMetrics(self.job()?)));
         }
-        Ok(Statement::Show(self.dotted_name()?))
+        let what = self.dotted_name()?;
+        let like = if self.word("LIKE") { Some(self.text("a pattern")?) } else { None };
+        Ok(Statement::Show(what, like))
     }
 
     fn stop_job(&mut self) -> Result<Statement> {

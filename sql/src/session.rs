@@ -43,8 +43,6 @@ pub struct Session {
     pub catalog: Catalog,
     /// The settings.
     pub settings: Settings,
-    /// The newest version of each model that the registry knows.
-    pub(crate) models: Vec<ModelVersion>,
     /// What the registry knows of the versions of the model that somebody asks about.
     pub(crate) versions: Vec<ModelVersion>,
     /// The objects that the jobs of this session write or train.
@@ -119,7 +117,9 @@ impl Session {
     /// A session without objects; `models` is the newest version of each model in the registry.
     #[must_use]
     pub fn new(settings: Settings, models: Vec<ModelVersion>) -> Self {
-        Self { settings, models, ..Self::default() }
+        let mut session = Self { settings, ..Self::default() };
+        session.set_models(models);
+        session
     }
 
     /// A session whose jobs start as soon as their statements are read, and whose materialized views can be
@@ -150,7 +150,7 @@ impl Session {
 
     /// Takes note of the newest version of each model in the registry.
     pub fn set_models(&mut self, models: Vec<ModelVersion>) {
-        self.models = models;
+        self.catalog.measured = Arc::new(models);
     }
 
     /// Has queries as a whole ask these for predictions.
@@ -275,7 +275,7 @@ impl Session {
                 self.settings.set(&name.text, value).map_err(|error| SqlError::from(error).at(name.at))?;
                 Ok(Outcome::Done(format!("SET {}", name.text)))
             }
-            Statement::Show(what) => Ok(Outcome::Rows(show::show(self, what)?)),
+            Statement::Show(what, like) => Ok(Outcome::Rows(show::show(self, what, like.as_deref())?)),
             Statement::ShowConnector(name) => Ok(Outcome::Rows(show::show_connector(name)?)),
             Statement::ShowVersions(name) => Ok(Outcome::Rows(self.show_versions(name)?)),
             Statement::AlterModel(alter) => self.alter_model(alter),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::{cast, filter_record_batch, like};
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::catalog::{ModelVersion, ObjectKind, UNTIMED};
 use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS, find};
@@ -25,8 +26,16 @@ pub(crate) fn text_rows<'a>(column: &str, rows: impl Iterator<Item = &'a str>) -
     table(&[column], rows.map(|row| vec![row.to_owned()]).collect())
 }
 
-/// SHOW.
-pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
+/// SHOW, of all or of those whose first column is like a pattern.
+pub(crate) fn show(session: &Session, what: &Name, pattern: Option<&str>) -> Result<RecordBatch> {
+    let rows = shown(session, what)?;
+    let Some(pattern) = pattern else { return Ok(rows) };
+    let names = cast(rows.column(0), &DataType::Utf8)?;
+    let is_like = like(&names.as_string::<i32>(), &StringArray::new_scalar(pattern))?;
+    Ok(filter_record_batch(&rows, &is_like)?)
+}
+
+fn shown(session: &Session, what: &Name) -> Result<RecordBatch> {
     match what.text.as_str() {
         "sources" | "tables" => objects(session, |kind| kind == ObjectKind::Source),
         "sinks" => objects(session, |kind| kind == ObjectKind::Sink),
@@ -133,7 +142,7 @@ fn objects(session: &Session, wanted: impl Fn(ObjectKind) -> bool) -> Result<Rec
 pub(crate) fn models(session: &Session) -> Result<RecordBatch> {
     let mut rows = Vec::new();
     for object in session.catalog.objects().filter(|object| object.kind == ObjectKind::Model) {
-        let version = session.models.iter().find(|version| version.model == object.name);
+        let version = session.catalog.measured.iter().find(|version| version.model == object.name);
         let mut row = ModelRow::of(&object.name, version);
         if let Detail::Model(model) = &object.detail {
             row.model_type.clone_from(&model.model_type);
@@ -148,8 +157,11 @@ pub(crate) fn models(session: &Session) -> Result<RecordBatch> {
     }
     // Whose the earlier ones were, nobody knows any more.
     let sees_earlier = session.sees_all();
-    let earlier =
-        session.models.iter().filter(|version| sees_earlier && session.catalog.find(&version.model).is_none());
+    let earlier = session
+        .catalog
+        .measured
+        .iter()
+        .filter(|version| sees_earlier && session.catalog.find(&version.model).is_none());
     rows.extend(earlier.map(|version| ModelRow::of(&version.model, Some(version))));
     models_table(&rows)
 }

@@ -280,8 +280,8 @@ pub(crate) enum Statement {
     ExplainMigration(Box<Statement>),
     /// SET.
     Set { name: Name, value: String },
-    /// SHOW.
-    Show(Name),
+    /// SHOW, of all or of those whose names are like a pattern.
+    Show(Name, Option<String>),
     /// SHOW CONNECTOR.
     ShowConnector(Name),
     /// SHOW CREATE.

@@ -54,7 +54,7 @@ impl ParsedStatement {
     /// The tables of its query whose rows the coordinator says.
     #[must_use]
     pub fn wants_rows_of(&self) -> Vec<&'static str> {
-        if matches!(&self.statement, Statement::Show(what) if what.text == SHOWN_DEVICES) {
+        if matches!(&self.statement, Statement::Show(what, _) if what.text == SHOWN_DEVICES) {
             return vec![DEVICES];
         }
         let named = query_of(&self.statement).and_then(StreamQuery::sql).map(named).unwrap_or_default();

@@ -57,6 +57,15 @@ fn all_classes_have_their_probabilities_and_many_their_measures() {
     for (value, expected) in values.iter().zip([0.5674019532154653, 0.8951902118345124, 0.7366666666666667]) {
         assert!((value - expected).abs() < 1e-9, "{values:?}");
     }
+    // A stream has them where it says so: those that run already have other columns.
+    let streamed = |options: &str| {
+        format!(
+            "SET execution = 'streaming'; SELECT log_loss, roc_auc, accuracy FROM ML.EVALUATE(MODEL m, ({FAR}){options})"
+        )
+    };
+    let in_stream = served.ask(&streamed(", STRUCT(TRUE AS class_probabilities)"));
+    assert_eq!(in_stream, measured, "the same bits");
+    served.refused(&streamed(""), Code::InvalidArgument, "log_loss");
     // Of some rows without one of the classes it is the mean of the others', and what is no class is as unlikely as can be.
     let two = format!("ML.EVALUATE(MODEL m, (SELECT * FROM ({FAR}) AS t WHERE far <> 'mid'))");
     is_so(&mut served, "roc_auc > 0.8 AND roc_auc <= 1 AND log_loss > 0", &two);
@@ -66,7 +75,7 @@ fn all_classes_have_their_probabilities_and_many_their_measures() {
     let refused = |served: &mut Served, sql: &str, code: Code, reason: &str| served.refused(sql, code, reason);
     let of_number = "SELECT * FROM ML.PREDICT(MODEL whole, TABLE trips, STRUCT(TRUE AS class_probabilities))";
     refused(&mut served, of_number, Code::InvalidArgument, "has no probabilities of classes: it tells none apart");
-    let option = format!("SELECT * FROM ML.PREDICT(MODEL m, ({FAR}), STRUCT(TRUE AS threshold))");
+    let option = format!("SELECT * FROM ML.PREDICT(MODEL m, ({FAR}), STRUCT(TRUE AS probabilities))");
     refused(&mut served, &option, Code::Unimplemented, "ML.PREDICT takes class_probabilities");
     let ordered = format!("SELECT * FROM {all} ORDER BY distance, zone");
     let streamed = format!("SET execution = 'streaming'; {ordered}");

@@ -383,8 +383,6 @@ fn check_row_predictions(served: &mut Served) {
         );
         assert_eq!(served.number(&same), 1, "{call}");
     }
-    let streamed = "SET execution = 'streaming'; SELECT ml_predict(MODEL late, distance) AS p FROM trips";
-    served.refused(streamed, Code::Unimplemented, "FROM ML.PREDICT(MODEL m, TABLE t) has a stream's rows");
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod live;
 mod logic;
 mod lookup;
 mod metrics;
+mod model_calls;
 mod model_files;
 mod moto;
 mod namespaces;

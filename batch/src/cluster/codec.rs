@@ -24,7 +24,7 @@ use tidemill_plans::codec;
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::node::SourceNode;
 use tidemill_plans::overflow::checked;
-use tidemill_plans::prediction::{self, TrainedModel};
+use tidemill_plans::prediction::{self, Question, TrainedModel};
 
 use super::read_parts::ReadParts;
 use crate::bad_rows::{GoodPredicate, GoodRows};
@@ -164,6 +164,10 @@ impl PhysicalExtensionCodec for Codec {
         let Some((model, question)) = prediction::asked_by(node) else {
             return self.ballista.try_encode_udf(node, buf);
         };
+        if matches!(question, Question::LocalExplanation { .. }) {
+            let why = "explanations by LIME have the rows of the training set in one process";
+            return Err(DataFusionError::NotImplemented(String::from(why)));
+        }
         buf.extend_from_slice(PREFIX);
         buf.extend(codec::encode(&(model.weights(), question)).map_err(external)?);
         Ok(())

@@ -3,18 +3,21 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
+use tidemill_ml::Background;
 
 use super::{AnswerError, Question, TrainedModel};
 use crate::catalog::ModelWeights;
 use crate::model_reference::{ModelReference, WantedVersion};
 
-/// The model as a function: the columns that it reads in, a struct of the columns of its answer out.
+/// The model as a function: the columns that it reads in, a struct of the columns of its answer out. Behind the columns a
+/// [`Question::LocalExplanation`] has a list of structs of the same: the rows that the model was fitted to, the same list in
+/// each row.
 #[must_use]
 pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
     // Of two versions in one query each is a function of its own.
@@ -31,9 +34,13 @@ pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
             let threshold = threshold.map_or_else(String::new, |threshold| format!(", {}", f64::from(threshold)));
             format!("ml_detect_anomalies({asked}{threshold})")
         }
+        Question::LocalExplanation { top_k_features, seed } => {
+            format!("ml_explain_predict({asked}, lime, {top_k_features}, {seed})")
+        }
     };
+    let with_background = usize::from(matches!(question, Question::LocalExplanation { .. }));
     // Texts may be views.
-    let signature = Signature::new(TypeSignature::Any(model.reads().len()), Volatility::Stable);
+    let signature = Signature::new(TypeSignature::Any(model.reads().len() + with_background), Volatility::Stable);
     ScalarUDF::from(Prediction { name, model, question, signature })
 }
 
@@ -74,6 +81,32 @@ impl Prediction {
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
+    /// Rows of the columns that the model reads.
+    fn rows(&self, columns: Vec<ArrayRef>) -> DataFusionResult<RecordBatch> {
+        let schema = self.schema(columns.iter().map(|column| column.data_type().clone()));
+        Ok(RecordBatch::try_new(schema, columns)?)
+    }
+
+    /// The rows of a list, which is the same wherever it is; none of an empty one.
+    fn background(&self, value: ColumnarValue) -> DataFusionResult<RecordBatch> {
+        let lists = value.into_array(1)?;
+        let list = lists.as_list_opt::<i32>().filter(|lists| !lists.is_empty() && lists.is_valid(0));
+        match list.map(|lists| lists.value(0)) {
+            Some(rows) => self.rows(rows.as_struct_opt().map(|rows| rows.columns().to_vec()).unwrap_or_default()),
+            None => Ok(RecordBatch::new_empty(self.model.inputs())),
+        }
+    }
+
+    fn answer(&self, rows: &RecordBatch, background: Option<&RecordBatch>) -> Result<RecordBatch, AnswerError> {
+        match (self.question, background) {
+            (Question::LocalExplanation { top_k_features, seed }, Some(background)) if rows.num_rows() > 0 => {
+                let background = Background { rows: background, seed };
+                self.model.explain_locally(rows, top_k_features as usize, background)
+            }
+            (question, _) => self.model.answer(question, rows),
+        }
+    }
+
     /// What is wrong with a row's expressions stays that: such rows are left out.
     fn failed(&self, error: AnswerError) -> DataFusionError {
         let model = format!("model '{}'", self.model.weights.model);
@@ -101,12 +134,14 @@ impl ScalarUDFImpl for Prediction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        let count = args.number_rows;
-        let columns = args.args.into_iter().map(|value| value.into_array(count));
+        let (count, mut values) = (args.number_rows, args.args);
+        let background = match self.question {
+            Question::LocalExplanation { .. } => values.pop().map(|value| self.background(value)).transpose()?,
+            _ => None,
+        };
+        let columns = values.into_iter().map(|value| value.into_array(count));
         let columns = columns.collect::<DataFusionResult<Vec<_>>>()?;
-        let schema = self.schema(columns.iter().map(|column| column.data_type().clone()));
-        let rows = RecordBatch::try_new(schema, columns)?;
-        let answer = self.model.answer(self.question, &rows).map_err(|error| self.failed(error))?;
+        let answer = self.answer(&self.rows(columns)?, background.as_ref()).map_err(|error| self.failed(error))?;
         Ok(ColumnarValue::Array(Arc::new(StructArray::from(answer))))
     }
 }

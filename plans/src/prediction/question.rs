@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
-use tidemill_ml::{MlError, anomalies_of, class_probabilities_of, explain};
+use tidemill_ml::{Background, MlError, anomalies_of, class_probabilities_of, explain, explain_locally};
 
 use crate::transform::FittedModel;
 
@@ -29,6 +29,14 @@ pub enum Question {
     },
     /// What it predicts, with the probabilities of all classes beside that of the predicted one.
     ClassProbabilities,
+    /// What it predicts and what moves that near each row, among rows like those that it was fitted to (LIME):
+    /// ML.EXPLAIN_PREDICT. Of queries as a whole, which have these rows.
+    LocalExplanation {
+        /// The most features that a row's explanation names.
+        top_k_features: u32,
+        /// What the rows near one are drawn by.
+        seed: u64,
+    },
 }
 
 /// A probability in a question: the bits of a number, so that questions can be compared.
@@ -59,6 +67,9 @@ pub enum AnswerError {
     /// It has no TRANSFORM that were to say what its features are.
     #[error("it has no TRANSFORM: its features are columns of its query")]
     NoTransform,
+    /// Nobody has given it rows like those that it was fitted to.
+    #[error("explanations by LIME need the rows of its training set, which a query as a whole has")]
+    NoBackground,
 }
 
 impl Question {
@@ -108,6 +119,31 @@ impl FittedModel {
             Question::ClassProbabilities => class_probabilities_of(model, label, features)?,
             Question::Anomaly { threshold } => anomalies_of(model, features, threshold.map(f64::from))?,
             Question::Features => features.clone(),
+            // Without rows there is nothing that their neighbours could be drawn for.
+            Question::LocalExplanation { top_k_features, .. } if features.num_rows() == 0 => {
+                explain(model, label, features, top_k_features as usize)?
+            }
+            Question::LocalExplanation { .. } => return Err(AnswerError::NoBackground),
         })
+    }
+
+    /// What moves its predictions for rows with these features, among rows like those of the background.
+    ///
+    /// # Errors
+    /// As of [`said`](Self::said); or if there is nothing in the background.
+    pub fn explained_locally(
+        &self,
+        label: &str,
+        features: &RecordBatch,
+        top_k: usize,
+        background: Background<'_>,
+    ) -> Result<RecordBatch, AnswerError> {
+        let model = self.predictor();
+        let Some(transform) = self.transform() else {
+            return Ok(explain_locally(model, label, features, top_k, background)?);
+        };
+        let (features, rows) = (transform.expanded(features)?, transform.expanded(background.rows)?);
+        let background = Background { rows: rows.as_ref(), ..background };
+        Ok(explain_locally(model, label, features.as_ref(), top_k, background)?)
     }
 }

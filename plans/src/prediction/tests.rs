@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BooleanArray, Float64Array, StructArray};
+use arrow::array::{Array, AsArray, BooleanArray, Float64Array, ListArray, StructArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::Float64Type;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use tidemill_ml::{FeatureSchema, create, create_batch};
 
@@ -110,4 +112,38 @@ fn probabilities_of_all_classes_are_a_question_of_their_own() {
     let values = first.as_struct().column(1).as_primitive::<Float64Type>().clone();
     assert_eq!(values.value(1), said.column(1).as_primitive::<Float64Type>().value(0));
     assert!((values.value(0) + values.value(1) - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn what_moves_a_prediction_nearby_is_told_by_rows_in_a_list() {
+    let question = Question::LocalExplanation { top_k_features: 1, seed: 3 };
+    let (model, function) = (trained(), function(trained(), question));
+    let background: ArrayRef = Arc::new(Float64Array::from_iter_values((0..40).map(|row| f64::from(row % 8) - 3.0)));
+    let background = RecordBatch::try_from_iter_with_nullable([("x", background, true)]).unwrap();
+    let item = Arc::new(Field::new("item", DataType::Struct(background.schema().fields().clone()), true));
+    let structs: ArrayRef = Arc::new(StructArray::from(background.clone()));
+    let lists: ArrayRef = Arc::new(ListArray::try_new(item, OffsetBuffer::from_lengths([40]), structs, None).unwrap());
+    let returned = function.inner().return_type(&[DataType::Float64, lists.data_type().clone()]).unwrap();
+    let told = |list: ColumnarValue| {
+        let args = ScalarFunctionArgs {
+            args: vec![ColumnarValue::Array(Arc::clone(rows().column(0))), list],
+            arg_fields: vec![Arc::new(Field::new("any", DataType::Null, true)); 2],
+            number_rows: 3,
+            return_field: Arc::new(Field::new("said", returned.clone(), true)),
+            config_options: Arc::default(),
+        };
+        function.invoke_with_args(args).map(|said| said.into_array(3).unwrap().as_struct().clone())
+    };
+    let said = told(ColumnarValue::Scalar(ScalarValue::try_from_array(&lists, 0).unwrap())).unwrap();
+    assert_eq!(said.data_type(), &returned);
+    assert_eq!(said.fields(), &model.answered(Question::Explanation { top_k_features: 1 }).unwrap());
+    let wanted = model.explain_locally(&rows(), 1, Background { rows: &background, seed: 3 }).unwrap();
+    assert_eq!(said, StructArray::from(wanted));
+    let other = model.explain_locally(&rows(), 1, Background { rows: &background, seed: 4 }).unwrap();
+    assert_ne!(said, StructArray::from(other), "neighbours are drawn by the seed");
+    // Of no rows array_agg makes NULL.
+    let none = told(ColumnarValue::Scalar(ScalarValue::try_from(lists.data_type()).unwrap())).unwrap_err().to_string();
+    assert!(none.contains("model 'm'") && none.contains("the background has no rows"), "{none}");
+    let error = model.answer(question, &rows()).unwrap_err().to_string();
+    assert!(error.contains("LIME need the rows of its training set"), "{error}");
 }

@@ -24,12 +24,14 @@ use crate::error::{Result, SqlError};
 use crate::model_versions::model_name;
 use crate::planner::evaluate::{self, replace_evaluation};
 use crate::planner::explain_predict::answered;
+use crate::planner::fit_measures::replace_fit_measures;
 use crate::planner::forecast::ForecastCall;
 use crate::planner::model_table::{model_table_call, rows_of_model};
 use crate::planner::relation::refuse_ignored_hints;
-use crate::planner::rows_call::{RowsCall, rows_call};
+use crate::planner::rows_call::{RowsCall, named_values, rows_call};
 use crate::planner::table_function::wrong_call;
-use crate::planner::training_rows::{TrainingQuery, training_call};
+use crate::planner::threshold::replace_threshold;
+use crate::planner::training_rows::{TrainingQuery, TrainingSet, background_set, training_call};
 
 /// The column of what a model says, as long as it is one.
 const SAID: &str = "ml.predict";
@@ -107,7 +109,12 @@ impl Calls<'_> {
             // Nothing is left of the call when its shape is looked at.
             refuse_ignored_hints(factor).map_err(|error| error.at(factor.span()))?;
         }
+        if let Some(model) = replace_fit_measures(factor, self.catalog)? {
+            self.uses.insert(model);
+            return Ok(());
+        }
         replace_evaluation(factor, self.catalog, evaluate::Asked::AtOnce)?;
+        replace_threshold(factor, self.catalog)?;
         if let Some((table, model)) = model_table_call(factor)? {
             let rows = rows_of_model(self.catalog, table, &model)?;
             let made_up = format!("ml.{}({})", table.name(), normalize(&model));
@@ -129,7 +136,8 @@ impl Calls<'_> {
         let Some(RowsCall { model, data, question, function, usage, alias }) = rows_call(factor)? else {
             return Ok(());
         };
-        let rows = rows_of(data, usage)?;
+        let values = named_values(data, model, self.catalog).map_err(|error| error.at(model.span))?;
+        let rows = rows_of(values.as_ref().unwrap_or(data), usage)?;
         let trained = self.catalog.trained_model(model, function)?;
         let subquery = self.answers(&model.clone(), trained, question, rows)?;
         put_subquery(factor, subquery, alias);
@@ -149,9 +157,16 @@ impl Calls<'_> {
         let fields = answered(model, &trained, question)?;
         let reads = trained.reads();
         let function = function(trained, question);
+        let mut arguments: Vec<String> = reads.iter().map(|name| quoted(name).to_string()).collect();
+        if matches!(question, Question::LocalExplanation { .. }) {
+            let TrainingSet { name, rows, .. } = background_set(model, self.catalog)?;
+            arguments.push(background_of(&name, &reads));
+            self.asked.training_sets.insert(name, rows);
+        }
+        let call = format!("{}({})", quoted(function.name()), arguments.join(", "));
         let query = match question {
-            Question::Features => only_answers(rows, function.name(), &reads, &fields)?,
-            _ => with_answers(rows, function.name(), &reads, &fields)?,
+            Question::Features => only_answers(rows, &call, &fields)?,
+            _ => with_answers(rows, &call, &fields)?,
         };
         self.asked.predictions.insert(function.name().to_owned(), Arc::new(function));
         Ok(query)
@@ -192,9 +207,9 @@ fn rows_of(data: &Expr, usage: &str) -> Result<Box<Query>> {
 }
 
 /// `SELECT * EXCLUDE (said), said.a AS a, … FROM (SELECT *, model(columns) AS said FROM rows)`.
-fn with_answers(rows: Box<Query>, function: &str, reads: &[String], fields: &Fields) -> Result<Query> {
+fn with_answers(rows: Box<Query>, call: &str, fields: &Fields) -> Result<Query> {
     let said = quoted(SAID);
-    let (call, added) = (call_of(function, reads), fields_of(&said, fields));
+    let added = fields_of(&said, fields);
     let mut outer = made_up(&format!("SELECT *, {added} FROM (SELECT *, {call} AS {said} FROM t) AS predict"))?;
     let select = select_of(&mut outer)?;
     if let Some(all) = select.projection.first_mut() {
@@ -207,18 +222,19 @@ fn with_answers(rows: Box<Query>, function: &str, reads: &[String], fields: &Fie
 }
 
 /// `SELECT said.a AS a, … FROM (SELECT model(columns) AS said FROM rows)`.
-fn only_answers(rows: Box<Query>, function: &str, reads: &[String], fields: &Fields) -> Result<Query> {
+fn only_answers(rows: Box<Query>, call: &str, fields: &Fields) -> Result<Query> {
     let said = quoted(SAID);
-    let (call, columns) = (call_of(function, reads), fields_of(&said, fields));
+    let columns = fields_of(&said, fields);
     let mut outer = made_up(&format!("SELECT {columns} FROM (SELECT {call} AS {said} FROM t) AS transform"))?;
     read_from(relation_of(select_of(&mut outer)?)?, rows)?;
     Ok(outer)
 }
 
-/// The call of a model's function.
-fn call_of(function: &str, reads: &[String]) -> String {
-    let columns: Vec<String> = reads.iter().map(|name| quoted(name).to_string()).collect();
-    format!("{}({})", quoted(function), columns.join(", "))
+/// `(SELECT array_agg({column: "column", …}) FROM set)`: it is computed once, and all rows have the same.
+fn background_of(set: &str, reads: &[String]) -> String {
+    let field = |name: &String| format!("'{}', {}", name.replace('\'', "''"), quoted(name));
+    let fields: Vec<String> = reads.iter().map(field).collect();
+    format!("(SELECT array_agg(named_struct({})) FROM {})", fields.join(", "), quoted(set))
 }
 
 /// The fields of a struct as columns.

@@ -33,23 +33,9 @@ pub(crate) fn is_row_prediction(expr: &Expr) -> bool {
 
 /// Puts the model's function in the place of a call; none for other expressions.
 pub(super) fn replace_row_prediction(expr: &mut Expr, catalog: &Catalog) -> Result<Option<RowPrediction>> {
-    if !is_row_prediction(expr) {
-        return Ok(None);
-    }
-    let Expr::Function(call) = expr else { return Ok(None) };
-    let at = call.name.span();
-    let wrong = || SqlError::invalid(format!("wrong arguments; write {USAGE}")).at(at);
-    let FunctionArguments::List(list) = &mut call.args else { return Err(wrong()) };
-    if list.args.is_empty() {
-        return Err(wrong());
-    }
-    let model = model_of(&list.args.remove(0)).ok_or_else(wrong)?;
+    let Some((call, model)) = row_prediction(expr)? else { return Ok(None) };
     let trained = catalog.trained_model(&model, "ML.PREDICT")?;
-    let reads = trained.reads();
-    if list.args.len() != reads.len() {
-        let message = format!("ml_predict of model '{model}' reads {}, in this order", reads.join(", "));
-        return Err(SqlError::invalid(message).at(at));
-    }
+    check_arguments(call, &model, trained.reads().iter().map(String::as_str))?;
     let fields = answered(&model, &trained, Question::Prediction)?;
     let said = fields.first().map(|field| field.name().clone()).unwrap_or_default();
     let function = function(trained, Question::Prediction);
@@ -57,6 +43,31 @@ pub(super) fn replace_row_prediction(expr: &mut Expr, catalog: &Catalog) -> Resu
     let first = first_of(call.clone(), &said)?;
     *expr = first;
     Ok(Some(RowPrediction { function, model: model_name(&model) }))
+}
+
+/// Such a call, of which the model is taken out of its arguments; none for other expressions.
+pub(crate) fn row_prediction(expr: &mut Expr) -> Result<Option<(&mut Function, Ident)>> {
+    if !is_row_prediction(expr) {
+        return Ok(None);
+    }
+    let Expr::Function(call) = expr else { return Ok(None) };
+    let wrong = SqlError::invalid(format!("wrong arguments; write {USAGE}")).at(call.name.span());
+    let FunctionArguments::List(list) = &mut call.args else { return Err(wrong) };
+    let Some(model) = list.args.first().and_then(model_of) else { return Err(wrong) };
+    list.args.remove(0);
+    Ok(Some((call, model)))
+}
+
+/// Checks that a call whose model is taken out has an argument for each column that the model reads.
+pub(crate) fn check_arguments<'a>(call: &Function, model: &Ident, reads: impl Iterator<Item = &'a str>) -> Result<()> {
+    let reads: Vec<&str> = reads.collect();
+    match &call.args {
+        FunctionArguments::List(list) if list.args.len() == reads.len() => Ok(()),
+        _ => {
+            let message = format!("ml_predict of model '{model}' reads {}, in this order", reads.join(", "));
+            Err(SqlError::invalid(message).at(call.name.span()))
+        }
+    }
 }
 
 /// The model that an argument names, as MODEL m or as text.
@@ -90,11 +101,10 @@ fn first_of(call: Function, name: &str) -> Result<Expr> {
     Ok(field)
 }
 
-/// What a stream says of such a call.
-pub(crate) fn in_a_stream() -> SqlError {
-    let hint =
-        "FROM ML.PREDICT(MODEL m, TABLE t) has a stream's rows with the predictions of the version of their time";
-    SqlError::unsupported("ml_predict of a row in a stream", hint)
+/// What an expression outside of a query says of such a call.
+pub(crate) fn outside_of_queries() -> SqlError {
+    let hint = "SELECT ml_predict(MODEL m, …) FROM t asks the model about the rows of a query";
+    SqlError::unsupported("ml_predict outside of a query", hint)
 }
 
 impl RowPrediction {

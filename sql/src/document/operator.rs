@@ -702,6 +702,13 @@ pub enum QuestionDocument {
     },
     /// What it predicts, and the probabilities of all classes.
     ClassProbabilities,
+    /// What it predicts, and what moves that near each row; an operator has no training set and refuses it.
+    LocalExplanation {
+        /// The most features that a row's explanation names.
+        top_k_features: u32,
+        /// What the rows near one are drawn by.
+        seed: u64,
+    },
 }
 
 /// Which version of a model answers.

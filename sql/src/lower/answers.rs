@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::Ident;
 use tidemill_plans::algorithm::reads_times;
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
@@ -23,34 +23,45 @@ use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 use crate::planner::asked_model::answer_fields;
 use crate::planner::source::type_name;
+use crate::planner::training_rows::background_set;
 
 impl QueryPlanner<'_> {
     /// The input's rows with what the model says of them behind; or only that, if it is asked for their features.
     pub(crate) fn answered_stream(&mut self, model: &Ident, input: Stream, question: Question) -> Result<Stream> {
+        self.answered_rows(model, AskedRows::by_name(input), question)
+    }
+
+    /// The same of rows that say which of their columns the model reads.
+    pub(super) fn answered_rows(&mut self, model: &Ident, rows: AskedRows, question: Question) -> Result<Stream> {
+        let input = &rows.stream;
         let (object, detail) = self.catalog.model_of(model)?;
         refuse_series(detail, question)?;
+        if matches!(question, Question::LocalExplanation { .. }) {
+            background_set(model, self.catalog)?;
+            return Err(SqlError::in_a_stream("ML.EXPLAIN_PREDICT by LIME"));
+        }
         if input.info.changelog {
             let hint = "ask the model before the aggregation";
             return Err(SqlError::unsupported("a model's answers about updating rows", hint));
         }
         let Asked { versions, features, added, freshness } = match self.origin(model, detail)? {
-            Origin::Plan => self.kept_version(model, &input, question)?,
-            Origin::Served => self.served_versions(model, (object, detail), &input, question)?,
-            Origin::Learnt => self.learnt_versions(model, (object, detail), &input, question)?,
+            Origin::Plan => self.kept_version(model, &rows, question)?,
+            Origin::Served => self.served_versions(model, (object, detail), &rows, question)?,
+            Origin::Learnt => self.learnt_versions(model, (object, detail), &rows, question)?,
         };
         self.note_use(&object.name);
         let time = input.info.times.first().copied();
         let info = match question.is_of_a_version() {
             // Rows are held by this column, so the output's watermark speaks of it alone.
             true => {
-                let schema = with_answers(&input, added)?;
+                let schema = with_answers(input, added)?;
                 StreamInfo { schema, ..input.info.with_times(Vec::from_iter(time)) }
             }
             false => StreamInfo { schema: Arc::new(Schema::new(added)), ..input.info.with_times(Vec::new()) },
         };
         let (model, label) = (object.name.clone(), detail.label.clone().unwrap_or_default());
         let node = NodeKind::Predict(PredictNode { model, label, features, time, freshness, question });
-        let stream = self.builder.add_chained(&input, node, info);
+        let stream = self.builder.add_chained(input, node, info);
         self.builder.graph.add_edge(versions.node, stream.node, 1, Partitioning::Broadcast);
         Ok(stream)
     }
@@ -74,22 +85,22 @@ impl QueryPlanner<'_> {
         &mut self,
         model: &Ident,
         (object, detail): (&Arc<Object>, &ModelObject),
-        input: &Stream,
+        rows: &AskedRows,
         question: Question,
     ) -> Result<Asked> {
         let name = normalize(model);
         let promised = || {
-            let features = match_features(&object.name, detail, input)?;
+            let features = match_features(&object.name, detail, rows)?;
             Ok::<_, SqlError>((features, answer_fields(self.catalog, model, detail, question)?))
         };
         let (features, added) = match self.catalog.trained_model(model, "an alias in a stream") {
             _ if ModelReference::is_plain(&name) => promised()?,
-            Ok(trained) => of_version(model, &trained, input, question)?,
+            Ok(trained) => of_version(model, &trained, rows, question)?,
             Err(_) if self.catalog.plans_again => promised()?,
             Err(error) => return Err(error),
         };
         let outer = self.builder.begin_object(&object.name);
-        let versions = self.versions_source(&name, input.info.bounded);
+        let versions = self.versions_source(&name, rows.stream.info.bounded);
         self.builder.begin_object(&outer);
         Ok(Asked { versions, features, added, freshness: ModelFreshness::Live })
     }
@@ -114,11 +125,12 @@ impl QueryPlanner<'_> {
         &mut self,
         model: &Ident,
         (object, detail): (&Arc<Object>, &ModelObject),
-        input: &Stream,
+        rows: &AskedRows,
         question: Question,
     ) -> Result<Asked> {
-        let features = match_features(&object.name, detail, input)?;
+        let features = match_features(&object.name, detail, rows)?;
         let added = answer_fields(self.catalog, model, detail, question)?;
+        let input = &rows.stream;
         if input.info.times.is_empty() && detail.time.is_some() {
             // Rows of a table are answered by the version that is there.
             let is_served = self.catalog.trained.is_some();
@@ -134,24 +146,53 @@ impl QueryPlanner<'_> {
 
     /// The one version that a query names by its number, or that a file had: it answers rows of all times, and is part of the
     /// plan.
-    fn kept_version(&mut self, model: &Ident, input: &Stream, question: Question) -> Result<Asked> {
+    fn kept_version(&mut self, model: &Ident, rows: &AskedRows, question: Question) -> Result<Asked> {
         let trained = self.catalog.trained_model(model, "ML.PREDICT of a model that no query trains")?;
         let ModelWeights { version, state, .. } = trained.weights();
         if state.is_empty() {
             let hint = "name the model alone, and its versions come as it learns them";
             return Err(SqlError::unsupported(format!("a version of more than {SERVED_BYTES_MAX} bytes"), hint));
         }
-        let (features, added) = of_version(model, &trained, input, question)?;
+        let (features, added) = of_version(model, &trained, rows, question)?;
         // Nobody looks at the rows learnt who answers.
         let version = Published { version: *version, learnt_to: UNTIMED, rows_learnt: 0, state };
-        let rows = version_rows(&[version])?;
+        let versions = version_rows(&[version])?;
         Ok(Asked {
-            versions: self.values_stream(&normalize(model), &rows)?,
+            versions: self.values_stream(&normalize(model), &versions)?,
             features,
             added,
             // There is but one version, and no row is to be answered before it is there.
             freshness: ModelFreshness::Consistent,
         })
+    }
+}
+
+/// Rows that a model is asked about.
+pub(super) struct AskedRows {
+    stream: Stream,
+    /// The columns among which are those that the model reads, by the names that it knows them by.
+    readable: SchemaRef,
+    /// Where these columns are in the stream; they are all of its columns if it is empty.
+    places: Vec<usize>,
+}
+
+impl AskedRows {
+    /// The model's columns are found by their names.
+    pub(super) fn by_name(stream: Stream) -> Self {
+        Self { readable: Arc::clone(stream.schema()), stream, places: Vec::new() }
+    }
+
+    /// The model reads columns of these indexes by these names.
+    pub(super) fn of(stream: Stream, reads: Vec<(String, usize)>) -> Self {
+        let schema = stream.schema();
+        let field = |(name, index): &(String, usize)| schema.field(*index).clone().with_name(name);
+        let readable = Arc::new(Schema::new(reads.iter().map(field).collect::<Vec<_>>()));
+        Self { readable, stream, places: reads.into_iter().map(|(_, index)| index).collect() }
+    }
+
+    /// The index in the stream of a column of those that can be read.
+    fn place(&self, index: usize) -> usize {
+        self.places.get(index).copied().unwrap_or(index)
     }
 }
 
@@ -169,12 +210,13 @@ enum Origin {
 fn of_version(
     model: &Ident,
     trained: &TrainedModel,
-    input: &Stream,
+    rows: &AskedRows,
     question: Question,
 ) -> Result<(Vec<usize>, Vec<Field>)> {
-    let answer = trained.answer(question, &RecordBatch::new_empty(Arc::clone(input.schema())));
+    let answer = trained.answer(question, &RecordBatch::new_empty(Arc::clone(&rows.readable)));
     let answer = answer.map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))))?;
-    let features = trained.reads().iter().map(|name| Ok(input.schema().index_of(name)?)).collect::<Result<_>>()?;
+    let place = |name: &String| Ok(rows.place(rows.readable.index_of(name)?));
+    let features = trained.reads().iter().map(place).collect::<Result<_>>()?;
     Ok((features, answer.schema().fields().iter().map(|field| field.as_ref().clone()).collect()))
 }
 
@@ -198,10 +240,10 @@ fn refuse_series(model: &ModelObject, question: Question) -> Result<()> {
 }
 
 /// Finds the model's features among the input's columns by name.
-fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec<usize>> {
+fn match_features(name: &str, model: &ModelObject, rows: &AskedRows) -> Result<Vec<usize>> {
     let mut features = Vec::new();
     for (feature, data_type) in &model.features {
-        let Some((index, field)) = input.schema().column_with_name(feature) else {
+        let Some((index, field)) = rows.readable.column_with_name(feature) else {
             return Err(SqlError::invalid(format!(
                 "model '{name}' was trained with the feature '{feature}', which the input of ML.PREDICT does not have"
             )));
@@ -217,7 +259,7 @@ fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec
                 type_name(field.data_type())
             )));
         }
-        features.push(index);
+        features.push(rows.place(index));
     }
     Ok(features)
 }

@@ -6,8 +6,10 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, Volatility};
 
+use super::row_predictions::{call_in, refused_call};
 use super::stream::Relation;
 use crate::error::{Result, SqlError};
+use crate::planner::row_call::asked_in;
 
 /// The column of exactly this name. (`col` would parse the text.)
 pub(crate) fn column(name: &str) -> Expr {
@@ -18,7 +20,10 @@ pub(crate) fn column(name: &str) -> Expr {
 pub(crate) fn check_repeatable(expr: &Expr) -> Result<()> {
     let mut found = None;
     expr.apply(|inner| match inner {
-        Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
+        // A model is asked by an operator, which keeps to the versions of the rows.
+        Expr::ScalarFunction(call)
+            if call.func.signature().volatility != Volatility::Immutable && asked_in(inner).is_none() =>
+        {
             found = Some(call.func.name().to_owned());
             Ok(TreeNodeRecursion::Stop)
         }
@@ -63,6 +68,14 @@ pub(crate) fn window_use(expr: &Expr, relation: &Relation, schema: &DFSchema) ->
 
 /// `expr`, over the plan's `schema`, as an expression over the relation's stream.
 pub(crate) fn resolve(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Result<Expr> {
+    match call_in(expr) {
+        Some(_) => Err(refused_call()),
+        None => resolve_with_calls(expr, relation, schema),
+    }
+}
+
+/// The same where models that it calls are asked in operators below.
+pub(super) fn resolve_with_calls(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Result<Expr> {
     check_supported(expr)?;
     let resolved = expr.clone().transform(|inner| match inner {
         Expr::Column(name) => {

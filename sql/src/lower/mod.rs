@@ -16,6 +16,7 @@ mod normalize;
 pub(crate) mod over;
 mod project;
 pub(crate) mod prune;
+mod row_predictions;
 pub(crate) mod scan;
 pub(crate) mod sink;
 pub(crate) mod stream;

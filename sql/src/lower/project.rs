@@ -11,7 +11,8 @@ use datafusion::sql::utils::UNNEST_PLACEHOLDER;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection, SessionAssignNode, WindowAssignNode};
 
-use super::expression::{column, plain_column, resolve, unaliased, window_use};
+use super::expression::{column, plain_column, resolve, resolve_with_calls, unaliased, window_use};
+use super::row_predictions::call_in;
 use super::stream::{
     Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, make_unique_beside, unique_names, with_windows,
 };
@@ -83,7 +84,9 @@ impl QueryPlanner<'_> {
             return Ok(Relation { columns, ..relation });
         }
         let mut computed = expr.iter().zip(&plain).filter(|(_, plain)| plain.is_none());
-        if computed.any(|(expr, _)| window_use(expr, &relation, input).0) {
+        // A model is asked about rows in their windows.
+        let in_windows = |expr| relation.windows.is_some() && call_in(expr).is_some();
+        if computed.any(|(expr, _)| window_use(expr, &relation, input).0 || in_windows(expr)) {
             let relation = self.assign_windows(relation)?;
             return self.project(relation, projection);
         }
@@ -92,7 +95,7 @@ impl QueryPlanner<'_> {
             match plain.get(field).copied().flatten().filter(|index| relation.is_window_column(*index)) {
                 Some(index) => waiting.push((field, index - relation.stream.width())),
                 None => {
-                    let expr = resolve(expr, &relation, input)?;
+                    let expr = resolve_with_calls(expr, &relation, input)?;
                     new.push(Computed { name: readable(name, &expr), expr });
                 }
             }
@@ -117,6 +120,12 @@ impl QueryPlanner<'_> {
     /// A Project operator. The relation that comes out has all of its columns, and still waits for its
     /// windows if their time is among them.
     pub(super) fn compute(&mut self, relation: &Relation, columns: Vec<Computed>) -> Result<Relation> {
+        if columns.iter().any(|computed| call_in(&computed.expr).is_some()) {
+            let (names, exprs): (Vec<_>, Vec<_>) = columns.into_iter().map(|of| (of.name, of.expr)).unzip();
+            let (stream, exprs) = self.with_predictions(relation.stream.clone(), exprs)?;
+            let columns = names.into_iter().zip(exprs).map(|(name, expr)| Computed { name, expr }).collect();
+            return self.compute(&Relation { stream, ..relation.clone() }, columns);
+        }
         let stream = &relation.stream;
         let input = DFSchema::try_from(Arc::clone(stream.schema()))?;
         let passed: Vec<Option<usize>> = columns.iter().map(|computed| passed_column(&computed.expr, stream)).collect();
@@ -140,11 +149,15 @@ impl QueryPlanner<'_> {
 
     /// Keeps the rows for which `predicate`, over the plan's `schema`, is true.
     pub(super) fn filter(&mut self, mut relation: Relation, schema: &DFSchema, predicate: &Expr) -> Result<Relation> {
+        if relation.windows.is_some() && call_in(predicate).is_some() {
+            let relation = self.assign_windows(relation)?;
+            return self.filter(relation, schema, predicate);
+        }
         let (mut now, mut later) = (Vec::new(), Vec::new());
         for condition in split_conjunction(predicate) {
             refuse_before_sessions(condition, &relation, schema)?;
             match window_use(condition, &relation, schema) {
-                (false, _) => now.push(resolve(condition, &relation, schema)?),
+                (false, _) => now.push(resolve_with_calls(condition, &relation, schema)?),
                 (true, false) => later.push(resolve(condition, &relation, schema)?),
                 (true, true) => {
                     let relation = self.assign_windows(relation)?;
@@ -155,7 +168,8 @@ impl QueryPlanner<'_> {
         if let Some(windows) = &mut relation.windows {
             windows.filters.append(&mut later);
         }
-        relation.stream = self.filter_stream(relation.stream, now);
+        let (stream, now) = self.with_predictions(relation.stream, now)?;
+        relation.stream = self.filter_stream(stream, now);
         Ok(relation)
     }
 

@@ -13,7 +13,7 @@ use super::QueryPlanner;
 use super::explain_predict::answered;
 use super::forecast::ForecastCall;
 use super::model_table::{model_table_call, rows_of_model};
-use super::rows_call::{RowsCall, rows_call};
+use super::rows_call::{RowsCall, named_values, rows_call};
 use super::training_rows::{TrainingQuery, training_call};
 use crate::batch::predict::put_subquery;
 use crate::catalog::{Catalog, ModelObject};
@@ -36,7 +36,8 @@ impl QueryPlanner<'_> {
             return Ok(Some((self.known(&call.model, &rows)?, "forecast")));
         }
         let Some(RowsCall { model, data, question, usage, alias, .. }) = rows_call(factor)? else { return Ok(None) };
-        let input = self.argument_stream(data, usage)?;
+        let values = named_values(data, model, self.catalog).map_err(|error| error.at(model.span))?;
+        let input = self.argument_stream(values.as_ref().unwrap_or(data), usage)?;
         let stream = self.answered_stream(model, input, question).map_err(|error| error.at(model.span))?;
         Ok(Some((Leaf::Stream(stream), alias)))
     }

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::function::shown;
 use crate::ast::{dotted, normalize};
-use crate::batch::row_prediction::{in_a_stream, is_row_prediction};
+use crate::batch::row_prediction::{is_row_prediction, outside_of_queries};
 use crate::catalog::{Catalog, Detail, FunctionObject};
 use crate::error::{Result, SqlError};
 
@@ -35,7 +35,7 @@ impl VisitorMut for Calls<'_> {
         let is_prediction = is_row_prediction(expr);
         let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
         if is_prediction {
-            return ControlFlow::Break(in_a_stream().at(call.name.span()));
+            return ControlFlow::Break(outside_of_queries().at(call.name.span()));
         }
         let name = dotted(&call.name);
         let Some(Detail::Function(function)) = self.catalog.find(&name).map(|object| &object.detail) else {

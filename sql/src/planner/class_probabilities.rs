@@ -4,14 +4,15 @@
 //! The column is a list of structs, which not every sink can hold, and streams that are running already do not have it: so
 //! it is there where it is asked for.
 
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, Ident, Spanned, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, Ident};
 use tidemill_plans::prediction::Question;
 
-use super::struct_options::{StructOption, split_options};
+use super::struct_options::split_options;
 use super::table_function::{PREDICT, model_and_rows};
-use crate::error::{Result, SqlError};
+use super::threshold::THRESHOLD;
+use crate::error::Result;
 
-/// The only option of ML.PREDICT.
+/// The option of ML.PREDICT that is part of what is asked of a model.
 pub(super) const CLASS_PROBABILITIES: &str = "class_probabilities";
 
 /// A call of ML.PREDICT.
@@ -26,24 +27,15 @@ pub(crate) fn predict_call(arguments: &[FunctionArg]) -> Result<PredictCall<'_>>
     let (options, others) = split_options(arguments, PREDICT)?;
     let (model, data) = model_and_rows(others.into_iter(), PREDICT)?;
     let mut question = Question::Prediction;
+    // A threshold has become a query around the call.
     for option in options {
         match option.key().as_str() {
-            CLASS_PROBABILITIES if is_true(&option)? => question = Question::ClassProbabilities,
+            CLASS_PROBABILITIES if option.boolean()? => question = Question::ClassProbabilities,
             CLASS_PROBABILITIES => {}
-            _ => return Err(option.unknown("ML.PREDICT", CLASS_PROBABILITIES)),
+            _ => return Err(option.unknown("ML.PREDICT", &[CLASS_PROBABILITIES, THRESHOLD].join(", "))),
         }
     }
     Ok(PredictCall { model, data, question })
-}
-
-fn is_true(option: &StructOption<'_>) -> Result<bool> {
-    match option.value {
-        Expr::Value(ValueWithSpan { value: Value::Boolean(value), .. }) => Ok(*value),
-        other => {
-            let message = format!("{} is TRUE or FALSE, not {other}", option.key());
-            Err(SqlError::invalid(message).at(other.span()))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(crate) struct PlanningContext<'a> {
     pub(crate) relations: HashMap<String, SchemaRef>,
     /// What finds the tables of a query that runs as a whole; without it, they are streams.
     pub(crate) tables: Option<&'a FindTable<'a>>,
-    /// The models that a query which runs as a whole asks, as functions.
+    /// The models that a query asks of each row, as functions.
     pub(crate) predictions: HashMap<String, Arc<ScalarUDF>>,
 }
 

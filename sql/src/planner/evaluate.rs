@@ -2,29 +2,31 @@
 //! They are aggregates of ML.PREDICT, and so planned as such, in streams and in queries as a whole. The measures and their
 //! names are BigQuery ML's.
 //!
-//! Of several classes, `log_loss` and `roc_auc` need the probability of each, which queries as a whole have: the latter is
-//! the mean of each class's against all others (scikit-learn's `multi_class='ovr'`, `average='macro'`).
+//! Of several classes, `log_loss` and `roc_auc` need the probability of each, which queries as a whole ask for; streams where
+//! `STRUCT(TRUE AS class_probabilities)` says so, for those that run already have other columns. ML.EVALUATE of a model alone
+//! is what was measured when it was fitted: [`fit_measures`](super::fit_measures).
 
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{Ident, Query, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Spanned, TableFactor};
 use tidemill_plans::algorithm::reads_times;
 
 use super::class_probabilities::CLASS_PROBABILITIES;
-use super::table_function::{predict_arguments, wrong_call};
-use crate::ast::{alias_of, dotted, made_up, quoted, relation_of, select_of};
-use crate::catalog::Catalog;
+use super::source::{column_names, type_name};
+use super::struct_options::{StructOption, split_options};
+use super::table_function::{model_and_rows, wrong_call};
+use super::threshold::THRESHOLD;
+use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_of};
+use crate::catalog::{Catalog, Detail};
+use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
 
 /// What models of decisions say first.
 const PREDICTED_ACTION: &str = "predicted_action";
 
-/// The most classes whose probabilities are measured: each has measures of its own.
-const CLASSES_MEASURED_MAX: usize = 100;
-
 /// What predictions are asked as part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// A stream, in which the probabilities of all classes are no column.
+    /// A stream, which has the probabilities of all classes where they are asked for.
     InStream,
     /// A query as a whole.
     AtOnce,
@@ -56,6 +58,15 @@ impl Measure {
         }
     }
 
+    /// The options that it takes, for messages.
+    fn options(self) -> &'static str {
+        match self {
+            Self::Evaluate => "threshold, class_probabilities",
+            Self::RocCurve => "no options",
+            Self::ConfusionMatrix => "threshold",
+        }
+    }
+
     /// What it asks of the predictions, as a query of `FROM predictions`.
     fn query(self, labels: &Labels<'_>) -> Result<String> {
         match self {
@@ -79,33 +90,54 @@ struct Labels<'a> {
     probability: Ident,
     /// The column that says which rows a ranker puts in order together.
     groups: Option<Ident>,
-    /// The column of the probabilities of all classes.
-    probabilities: Ident,
-    /// The classes whose probabilities are measured, each as a literal; none of a BOOLEAN, which has measures of its own,
-    /// and of numbers.
-    measured: Vec<String>,
+    /// The column of the probabilities of all classes, if these are measured.
+    probabilities: Option<Ident>,
 }
 
-/// Puts a subquery in the place of a call of such a function.
+/// Puts a subquery in the place of a call of such a function that has rows.
 pub(crate) fn replace_evaluation(factor: &mut TableFactor, catalog: &Catalog, asked: Asked) -> Result<()> {
     let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
     let Some(measure) = Measure::named(&dotted(name)) else { return Ok(()) };
     let usage = format!("{}(MODEL m, TABLE t), or a query in place of TABLE t", measure.name());
-    let (model, _) = predict_arguments(&args.args, &usage).map_err(|_| wrong_call(&usage).at(name.span()))?;
-    let labels = Labels::of(measure, model, catalog, asked).map_err(|error| error.at(model.span))?;
+    let (options, others) = split_options(&args.args, &usage)?;
+    let (model, data) = model_and_rows(others.into_iter(), &usage).map_err(|_| wrong_call(&usage).at(name.span()))?;
+    let wanted = wants_probabilities(measure, &options)?;
+    let mut labels = Labels::of(measure, model, catalog).map_err(|error| error.at(model.span))?;
+    labels.check_rows(measure, data).map_err(|error| error.at(data.span()))?;
+    let has_own = labels.data_type == &DataType::Boolean || labels.data_type.is_floating();
+    if measure != Measure::Evaluate || has_own || !wanted.unwrap_or(asked == Asked::AtOnce) {
+        labels.probabilities = None;
+    }
     let mut subquery = made_up(&measure.query(&labels).map_err(|error| error.at(model.span))?)?;
-    let option = format!("STRUCT(TRUE AS {CLASS_PROBABILITIES})");
-    let mut predictions = made_up(&format!("SELECT * FROM ML.PREDICT(MODEL m, TABLE t, {option}) AS predict"))?;
+    let said = options.iter().filter(|option| option.key() != CLASS_PROBABILITIES).map(ToString::to_string);
+    let said = said.chain(labels.probabilities.iter().map(|_| format!("TRUE AS {CLASS_PROBABILITIES}")));
+    let said = said.collect::<Vec<_>>().join(", ");
+    let option = if said.is_empty() { said } else { format!(", STRUCT({said})") };
+    let mut predictions = made_up(&format!("SELECT * FROM ML.PREDICT(MODEL m, TABLE t{option}) AS predict"))?;
     let predict = relation_of(select_of(&mut predictions)?)?;
     if let TableFactor::Table { args: Some(made_up), .. } = predict {
-        // In the place of the model and the rows; the option stays where it is wanted.
-        let options = if labels.measured.is_empty() { Vec::new() } else { made_up.args.split_off(2) };
-        made_up.args = args.args.iter().cloned().chain(options).collect();
+        // In the place of the model and the rows.
+        let (_, given) = split_options(&args.args, &usage)?;
+        let options = made_up.args.split_off(given.len());
+        made_up.args = given.into_iter().cloned().chain(options).collect();
     }
     *innermost(&mut subquery)? = predict.clone();
     let alias = alias.take().unwrap_or_else(|| alias_of("evaluate"));
     *factor = TableFactor::Derived { lateral: false, subquery: Box::new(subquery), alias: Some(alias), sample: None };
     Ok(())
+}
+
+/// Whether the probabilities of all classes are measured, if the options say so. What they are, ML.PREDICT looks at.
+fn wants_probabilities(measure: Measure, options: &[StructOption<'_>]) -> Result<Option<bool>> {
+    let mut wanted = None;
+    for option in options {
+        match (measure, option.key().as_str()) {
+            (Measure::Evaluate, CLASS_PROBABILITIES) => wanted = Some(option.boolean()?),
+            (Measure::Evaluate | Measure::ConfusionMatrix, THRESHOLD) => {}
+            _ => return Err(option.unknown(measure.name(), measure.options())),
+        }
+    }
+    Ok(wanted)
 }
 
 /// What the innermost of the queries reads that stand in each other's FROM.
@@ -117,7 +149,7 @@ fn innermost(query: &mut Query) -> Result<&mut TableFactor> {
 }
 
 impl<'a> Labels<'a> {
-    fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog, asked: Asked) -> Result<Self> {
+    fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog) -> Result<Self> {
         let (_, detail) = catalog.model_of(model)?;
         if detail.outputs.iter().any(|field| field.name() == PREDICTED_ACTION) {
             let hint = "snips(reward, propensity, action = predicted_action) of ML.PREDICT, ips and doubly_robust say what its \
@@ -135,22 +167,41 @@ impl<'a> Labels<'a> {
         };
         let [probability, probabilities] = ["prob", "probs"].map(|of| quoted(&format!("predicted_{label}_{of}")));
         let (data_type, predicted) = (predicted.data_type(), quoted(predicted.name()));
-        let (label, measured) = (quoted(label), Vec::new());
+        let (label, probabilities) = (quoted(label), Some(probabilities));
         // Of models over tables only rankers learn from a column that is no feature.
         let groups = detail.learning.first().map(|(name, _)| quoted(name));
-        let mut labels =
-            Self { model, catalog, data_type, label, predicted, probability, groups, probabilities, measured };
-        let has_own = data_type == &DataType::Boolean || data_type.is_floating();
-        if (measure, asked) == (Measure::Evaluate, Asked::AtOnce) && !has_own {
-            let literals = labels.classes(measure)?.into_iter().map(|(_, literal)| literal).collect::<Vec<_>>();
-            labels.measured = if literals.len() <= CLASSES_MEASURED_MAX { literals } else { Vec::new() };
-        }
-        Ok(labels)
+        Ok(Self { model, catalog, data_type, label, predicted, probability, groups, probabilities })
     }
 
-    /// The probability of a class, from 1.
-    fn probability_of(&self, class: usize) -> String {
-        format!("{}[{class}]['prob']", self.probabilities)
+    /// Checks that rows which are an object's have the label, as what it is predicted as. Of a query's DataFusion says what is
+    /// wrong.
+    fn check_rows(&self, measure: Measure, data: &Expr) -> Result<()> {
+        let table = match data {
+            Expr::Prefixed { prefix, value } if prefix.value == TABLE_MARKER => return self.check_rows(measure, value),
+            Expr::Identifier(table) => normalize(table),
+            _ => return Ok(()),
+        };
+        let object = self.catalog.find(&table).map(|object| &object.detail);
+        let Some(Detail::Source(_, info) | Detail::View(_, info)) = object else { return Ok(()) };
+        let (function, label) = (measure.name(), &self.label.value);
+        let Ok(field) = info.schema.field_with_name(label) else {
+            let names = column_names(&info.schema);
+            return Err(SqlError::invalid(format!(
+                "{function} compares predictions with the label '{label}', and '{table}' has no such column; there are: {names}"
+            )));
+        };
+        let is_like = match self.data_type {
+            DataType::Boolean => field.data_type() == &DataType::Boolean,
+            number if number.is_floating() => field.data_type().is_numeric(),
+            _ => !field.data_type().is_nested(),
+        };
+        if is_like {
+            return Ok(());
+        }
+        let (own, wanted) = (type_name(field.data_type()), type_name(self.data_type));
+        Err(SqlError::invalid(format!(
+            "{function} compares predictions with the label '{label}', which is {wanted} to the model, and in '{table}' it is {own}"
+        )))
     }
 
     /// The classes, and each of them as a literal.
@@ -215,30 +266,12 @@ fn measures_of_order(labels: &Labels<'_>, groups: &Ident) -> String {
 
 /// The row of ML.EVALUATE.
 fn evaluation(labels: &Labels<'_>) -> String {
-    let Labels { label, probabilities, measured, .. } = labels;
-    let measures = measures(labels);
-    if measured.is_empty() {
-        return format!("SELECT {measures} FROM t");
-    }
-    let classes = || (1..).zip(measured);
-    let own = classes().map(|(class, name)| format!("WHEN {label} = {name} THEN {}", labels.probability_of(class)));
-    // A class that the model does not know is as unlikely as can be.
-    let own = format!(
-        "CASE WHEN {label} IS NULL OR {probabilities} IS NULL THEN NULL {} ELSE 0.0 END",
-        own.collect::<Vec<_>>().join(" ")
-    );
-    let auc = |(class, name): (usize, &String)| {
-        format!("roc_auc({label} = {name}, {}) AS auc_{class}", labels.probability_of(class))
-    };
-    let aucs: Vec<String> = classes().map(auc).collect();
-    let each = |of: fn(usize) -> String| (1..=measured.len()).map(of).collect::<Vec<_>>().join(" + ");
-    let sum = each(|class| format!("coalesce(auc_{class}, 0.0)"));
-    let count = each(|class| format!("CASE WHEN auc_{class} IS NULL THEN 0.0 ELSE 1.0 END"));
-    format!(
-        "SELECT precision, recall, accuracy, f1_score, log_loss, ({sum}) / nullif({count}, 0.0) AS roc_auc \
-         FROM (SELECT {measures}, log_loss(TRUE, {own}) AS log_loss, {} FROM t) AS measured",
-        aucs.join(", ")
-    )
+    let (label, measures) = (&labels.label, measures(labels));
+    let of_all = labels
+        .probabilities
+        .as_ref()
+        .map(|of| format!(", class_log_loss({label}, {of}) AS log_loss, class_roc_auc({label}, {of}) AS roc_auc"));
+    format!("SELECT {measures}{} FROM t", of_all.unwrap_or_default())
 }
 
 /// The measures of rows with their predictions.

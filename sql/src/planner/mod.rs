@@ -15,6 +15,7 @@ pub(crate) mod detect_anomalies;
 pub(crate) mod evaluate;
 pub(crate) mod explain_predict;
 pub(crate) mod expression;
+pub(crate) mod fit_measures;
 pub(crate) mod forecast;
 pub(crate) mod function;
 mod inlined;
@@ -24,6 +25,7 @@ pub(crate) mod model_table;
 pub(crate) mod modulo;
 mod optimize;
 pub(crate) mod relation;
+pub(crate) mod row_call;
 pub(crate) mod rows_call;
 pub(crate) mod source;
 mod state_ttl;
@@ -31,6 +33,7 @@ mod struct_options;
 mod table_call;
 pub(crate) mod table_function;
 mod temporal;
+pub(crate) mod threshold;
 pub(crate) mod training_rows;
 pub(crate) mod transform;
 
@@ -45,6 +48,7 @@ use datafusion::sql::sqlparser::ast::{Cte, Query, Statement};
 use self::call::complete_calls;
 use self::context::{PlanningContext, parser_options};
 use self::modulo::replace_modulo;
+use self::row_call::{parameters_in, replace_row_calls};
 use self::state_ttl::StateTtls;
 use crate::ast::leave_schema_out;
 use crate::catalog::Catalog;
@@ -106,7 +110,12 @@ impl<'a> QueryPlanner<'a> {
     /// The types of a query's parameters, by name, as far as they show.
     pub(crate) fn parameter_types(&mut self, query: &Query) -> Result<HashMap<String, Option<DataType>>> {
         let query = self.replaced(query)?;
-        Ok(self.plan_names(query)?.get_parameter_types()?)
+        let plan = self.plan_names(query)?;
+        let mut types = plan.get_parameter_types()?;
+        for (parameter, data_type) in parameters_in(&plan)? {
+            types.insert(parameter, Some(data_type));
+        }
+        Ok(types)
     }
 
     /// A query whose relations are replaced.
@@ -125,10 +134,10 @@ impl<'a> QueryPlanner<'a> {
     /// Finds the names and types of a query whose relations have been replaced.
     fn plan_names(&mut self, mut query: Query) -> Result<LogicalPlan> {
         replace_modulo(&mut query);
+        let predictions = replace_row_calls(&mut query, self.catalog)?;
         complete_calls(&mut query, self.catalog, &mut self.uses)?;
         let relations = self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.schema())).collect();
-        let context =
-            PlanningContext { catalog: self.catalog, relations, tables: None, predictions: Default::default() };
+        let context = PlanningContext { catalog: self.catalog, relations, tables: None, predictions };
         let planner = SqlToRel::new_with_options(&context, parser_options());
         Ok(planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?)
     }

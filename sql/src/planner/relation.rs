@@ -12,8 +12,10 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::QueryPlanner;
 use super::evaluate::{Asked, replace_evaluation};
+use super::fit_measures::replace_fit_measures;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
+use super::threshold::replace_threshold;
 use crate::ast::{alias_of, dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
 use crate::lower::over::{ORDERED_FUNCTIONS, no_order};
@@ -105,7 +107,12 @@ impl QueryPlanner<'_> {
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
         refuse_ignored_hints(factor).map_err(|error| error.at(span))?;
+        if let Some(model) = replace_fit_measures(factor, self.catalog)? {
+            self.note_use(&model);
+            return Ok(());
+        }
         replace_evaluation(factor, self.catalog, Asked::InStream)?;
+        replace_threshold(factor, self.catalog)?;
         if self.replace_training_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }

@@ -1,14 +1,15 @@
 //! Calls in FROM that ask a model about rows: ML.PREDICT, ML.EXPLAIN_PREDICT, ML.DETECT_ANOMALIES and ML.TRANSFORM, of a
 //! stream and of a query as a whole alike.
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, TableFactor};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, SetExpr, TableFactor};
 use tidemill_plans::prediction::Question;
 
 use super::class_probabilities::{PredictCall, predict_call};
 use super::detect_anomalies::{DETECT_ANOMALIES, detect_call};
 use super::explain_predict::{EXPLAIN_PREDICT, explain_call};
 use super::table_function::{MAKE_FEATURES, PREDICT, predict_arguments};
-use crate::ast::dotted;
+use crate::ast::{dotted, made_up, quoted, relation_of, select_of};
+use crate::catalog::Catalog;
 use crate::error::Result;
 
 /// A call.
@@ -29,7 +30,7 @@ pub(crate) struct RowsCall<'a> {
 pub(crate) fn rows_call(factor: &TableFactor) -> Result<Option<RowsCall<'_>>> {
     if let Some(call) = explain_call(factor)? {
         let (function, usage, alias) = ("ML.EXPLAIN_PREDICT", EXPLAIN_PREDICT, "explain_predict");
-        let question = call.question();
+        let question = call.question;
         return Ok(Some(RowsCall { model: call.model, data: call.data, question, function, usage, alias }));
     }
     if let Some(call) = detect_call(factor)? {
@@ -50,6 +51,23 @@ pub(crate) fn rows_call(factor: &TableFactor) -> Result<Option<RowsCall<'_>>> {
         }
         _ => None,
     })
+}
+
+/// Rows that are written out as VALUES alone, as a query in which they are called as the columns that the model reads, in its
+/// order; none of other rows.
+pub(crate) fn named_values(data: &Expr, model: &Ident, catalog: &Catalog) -> Result<Option<Expr>> {
+    let values = match data {
+        Expr::Nested(inner) => return named_values(inner, model, catalog),
+        Expr::Subquery(query) if matches!(query.body.as_ref(), SetExpr::Values(_)) => query,
+        _ => return Ok(None),
+    };
+    let (_, detail) = catalog.model_of(model)?;
+    let names: Vec<String> = detail.features.iter().map(|(name, _)| quoted(name).to_string()).collect();
+    let mut query = made_up(&format!("SELECT * FROM (SELECT 1) AS rows ({})", names.join(", ")))?;
+    if let TableFactor::Derived { subquery, .. } = relation_of(select_of(&mut query)?)? {
+        *subquery = values.clone();
+    }
+    Ok(Some(Expr::Subquery(Box::new(query))))
 }
 
 #[cfg(test)]

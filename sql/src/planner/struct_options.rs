@@ -1,5 +1,6 @@
 //! The options of table functions, as BigQuery ML writes them: `STRUCT(10 AS horizon, 0.9 AS confidence_level)`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Ident, Spanned, Value, ValueWithSpan};
@@ -32,11 +33,54 @@ impl StructOption<'_> {
         })
     }
 
+    /// TRUE or FALSE.
+    pub(crate) fn boolean(&self) -> Result<bool> {
+        match self.value {
+            Expr::Value(ValueWithSpan { value: Value::Boolean(value), .. }) => Ok(*value),
+            other => {
+                let message = format!("{} is TRUE or FALSE, not {other}", self.key());
+                Err(SqlError::invalid(message).at(other.span()))
+            }
+        }
+    }
+
+    /// One of some texts.
+    pub(crate) fn choice<'t>(&self, choices: &[&'t str]) -> Result<&'t str> {
+        let text = match self.value {
+            Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text.to_lowercase(),
+            _ => String::new(),
+        };
+        choices.iter().copied().find(|choice| *choice == text).ok_or_else(|| {
+            let all: Vec<String> = choices.iter().map(|choice| format!("'{choice}'")).collect();
+            let message = format!("{} is {}, not {}", self.key(), all.join(" or "), self.value);
+            SqlError::invalid(message).at(self.value.span())
+        })
+    }
+
     /// Why the function, which takes those options, does not take this one.
     pub(crate) fn unknown(&self, function: &str, options: &str) -> SqlError {
         let hint = format!("{function} takes {options}");
         SqlError::unsupported(format!("the option '{}'", self.name), hint).at(self.name.span)
     }
+}
+
+/// As it is written.
+impl fmt::Display for StructOption<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} AS {}", self.value, self.name)
+    }
+}
+
+/// The arguments of a call without one of its options.
+pub(crate) fn remove_option(arguments: &[FunctionArg], name: &str) -> Vec<FunctionArg> {
+    let is_it = |field: &Expr| matches!(field, Expr::Named { name: own, .. } if normalize(own) == name);
+    let mut arguments = arguments.to_vec();
+    for argument in &mut arguments {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Struct { values, .. })) = argument {
+            values.retain(|field| !is_it(field));
+        }
+    }
+    arguments
 }
 
 /// The options among the arguments of a call, and its other arguments.

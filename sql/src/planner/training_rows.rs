@@ -1,5 +1,5 @@
 //! ML.GLOBAL_EXPLAIN, ML.FEATURE_INFO and ML.RECOMMEND: what follows from a model and the rows that it was fitted to. They are
-//! queries of its training set. The functions and their columns are BigQuery ML's.
+//! queries of its training set, which LIME needs, too. The functions and their columns are BigQuery ML's.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -107,22 +107,51 @@ impl TrainingCall {
     }
 
     fn planned(&self, catalog: &Catalog) -> Result<TrainingQuery> {
-        let (object, model) = catalog.unversioned_model(&self.model, self.asked.function())?;
-        let Some(rows) = &model.training_set else {
-            let hint = "it is of the rows of a training set; ask ML.EXPLAIN_PREDICT and ML.PREDICT about rows of yours";
-            let origin = if model.query.is_none() { "from a file" } else { "that learns from a stream" };
-            let what = format!("{} of a model {origin}", self.asked.function());
-            return Err(SqlError::unsupported(what, hint));
-        };
-        let name = format!("ml.training_set({})", object.name);
+        let hint = "it is of the rows of a training set; ask ML.EXPLAIN_PREDICT and ML.PREDICT about rows of yours";
+        let TrainingSet { object, model, name, rows } =
+            training_set(&self.model, catalog, self.asked.function(), hint)?;
         let (own, set) = (quoted(&object.name), quoted(&name));
         let text = match self.asked {
             Asked::GlobalExplain => global_explain(&own, &set),
             Asked::FeatureInfo => feature_info(&set, model),
             Asked::Recommend => recommend(&own, &set, model)?,
         };
-        Ok(TrainingQuery { query: made_up(&text)?, name, rows: Arc::clone(rows) })
+        Ok(TrainingQuery { query: made_up(&text)?, name, rows })
     }
+}
+
+/// The rows that a model was fitted to, as a table by a name that no other has.
+pub(crate) struct TrainingSet<'a> {
+    object: &'a Object,
+    model: &'a ModelObject,
+    pub(crate) name: String,
+    pub(crate) rows: Arc<Object>,
+}
+
+/// The training set of a model, for what is asked of it; `hint` says what those take that have none.
+pub(crate) fn training_set<'a>(
+    model: &Ident,
+    catalog: &'a Catalog,
+    asked: &str,
+    hint: &str,
+) -> Result<TrainingSet<'a>> {
+    let (object, model) = catalog.unversioned_model(model, asked)?;
+    match &model.training_set {
+        Some(rows) => {
+            let name = format!("ml.training_set({})", object.name);
+            Ok(TrainingSet { object, model, name, rows: Arc::clone(rows) })
+        }
+        None => {
+            let origin = if model.query.is_none() { "from a file" } else { "that learns from a stream" };
+            Err(SqlError::unsupported(format!("{asked} of a model {origin}"), hint))
+        }
+    }
+}
+
+/// The training set that LIME draws rows like those of.
+pub(crate) fn background_set<'a>(model: &Ident, catalog: &'a Catalog) -> Result<TrainingSet<'a>> {
+    let hint = "LIME draws rows like those of a training set; leave the method out: Shapley values need none";
+    training_set(model, catalog, "ML.EXPLAIN_PREDICT by LIME", hint).map_err(|error| error.at(model.span))
 }
 
 /// How far each feature moves a prediction, in the mean over the training set and without its sign.

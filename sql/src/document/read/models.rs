@@ -132,7 +132,9 @@ fn said(predict: &PredictDocument) -> Read<Vec<Field>> {
     let label_type = predict.label_type.as_deref().map(read_type).transpose().within("label_type")?;
     let label_type = label_type.unwrap_or(DataType::Boolean);
     Ok(match predict.question {
-        QuestionDocument::Explanation { .. } => explained_outputs(label, &label_type),
+        QuestionDocument::Explanation { .. } | QuestionDocument::LocalExplanation { .. } => {
+            explained_outputs(label, &label_type)
+        }
         QuestionDocument::ClassProbabilities => class_probability_outputs(label, &label_type),
         _ => label_outputs(label, &label_type),
     })
@@ -144,6 +146,7 @@ impl QuestionDocument {
         match question {
             Question::Prediction => Self::Prediction,
             Question::Explanation { top_k_features } => Self::Explanation { top_k_features },
+            Question::LocalExplanation { top_k_features, seed } => Self::LocalExplanation { top_k_features, seed },
             Question::Features => Self::Features,
             Question::Anomaly { threshold } => Self::Anomaly { threshold: threshold.map(f64::from) },
             Question::ClassProbabilities => Self::ClassProbabilities,
@@ -154,6 +157,7 @@ impl QuestionDocument {
         match self {
             Self::Prediction => Question::Prediction,
             Self::Explanation { top_k_features } => Question::Explanation { top_k_features },
+            Self::LocalExplanation { top_k_features, seed } => Question::LocalExplanation { top_k_features, seed },
             Self::Features => Question::Features,
             Self::Anomaly { threshold } => Question::Anomaly { threshold: threshold.map(Probability::from) },
             Self::ClassProbabilities => Question::ClassProbabilities,
