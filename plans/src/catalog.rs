@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+pub use tidemill_ml::BesideGuess;
+
 /// The kinds of objects; all share one namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, bincode::Encode, bincode::Decode)]
 pub enum ObjectKind {
@@ -80,4 +82,12 @@ pub struct ModelVersion {
     pub rows_learnt: i64,
     /// Quality measures by name, such as the prequential `auc`; NaN where undefined.
     pub metrics: Vec<(String, f64)>,
+}
+
+impl ModelVersion {
+    /// How it does beside a guess that looks at no feature, by the rows that it was measured by; none if that is not known.
+    #[must_use]
+    pub fn beside_guess(&self) -> Option<BesideGuess> {
+        BesideGuess::of(&self.metrics)
+    }
 }

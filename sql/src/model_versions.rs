@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::Ident;
-use tidemill_plans::catalog::ModelVersion;
+use tidemill_plans::catalog::{BesideGuess, ModelVersion};
 use tidemill_plans::model_reference::{ModelReference, WantedVersion};
 use tidemill_plans::prediction::{KnownVersion, TrainedModel, TrainedModels};
 
 use arrow::array::RecordBatch;
 
-use crate::ast::normalize;
+use crate::ast::{normalize, quoted};
 use crate::catalog::{Catalog, Detail, ModelObject, Object};
 use crate::error::{Result, SqlError};
 use crate::parser::ParsedStatement;
@@ -94,11 +94,13 @@ impl Catalog {
 }
 
 impl ParsedStatement {
-    /// The model of which the statement shows what was measured of its versions, which the coordinator knows.
+    /// The model of which the statement shows or compares what was measured of its versions, which the coordinator knows.
     #[must_use]
     pub fn wants_versions_of(&self) -> Option<&str> {
         match &self.statement {
-            Statement::ShowVersions(name) => Some(&name.text),
+            Statement::ShowVersions(name) | Statement::AlterModel(AlterModel { name, version: Some(_), .. }) => {
+                Some(&name.text)
+            }
             _ => None,
         }
     }
@@ -120,12 +122,15 @@ impl Session {
 
     /// ALTER MODEL: its owner gives aliases.
     pub(crate) fn alter_model(&self, alter: &AlterModel) -> Result<Outcome> {
-        let AlterModel { name, alias, version } = alter;
+        let AlterModel { name, alias, version, is_forced } = alter;
         self.catalog.model(&name.text).map_err(|error| error.at(name.at))?;
         self.require_owner(&name.text).map_err(|error| error.at(name.at))?;
         self.catalog.served("an alias")?;
         if let Some(version) = version {
             self.check_asks_alike(&name.text, &alias.text, *version).map_err(|error| error.at(alias.at))?;
+            if !is_forced {
+                self.check_beats_guess(&name.text, &alias.text, *version).map_err(|error| error.at(alias.at))?;
+            }
         }
         let command = AliasCommand { model: name.text.clone(), alias: alias.text.clone(), version: *version };
         Ok(Outcome::Alias(command))
@@ -151,13 +156,32 @@ impl Session {
         Err(SqlError::unsupported(what, "give it an alias of its own, or drop first what asks for this one"))
     }
 
+    /// An error if a version does no better than a guess that looks at no feature. One of which that is not known passes.
+    fn check_beats_guess(&self, model: &str, alias: &str, version: i64) -> Result<()> {
+        let Some(beside) = self.measured(model, version).and_then(ModelVersion::beside_guess) else { return Ok(()) };
+        if !beside.is_no_better() {
+            return Ok(());
+        }
+        let BesideGuess { measure, model: own, guess } = beside;
+        Err(SqlError::invalid(format!(
+            "version {version} of '{model}' does no better than a guess that looks at no feature: its {measure} is {own:.6}, \
+             and the guess's {guess:.6}; ALTER MODEL {} VERSION {version} SET ALIAS {} FORCE has it all the same",
+            quoted(model),
+            quoted(alias)
+        )))
+    }
+
+    /// What the registry knows of a version.
+    fn measured(&self, model: &str, version: i64) -> Option<&ModelVersion> {
+        self.versions.iter().find(|one| one.model == model && one.version == version)
+    }
+
     /// SHOW VERSIONS IN MODEL.
     pub(crate) fn show_versions(&self, name: &Name) -> Result<RecordBatch> {
         self.catalog.model(&name.text).map_err(|error| error.at(name.at))?;
         let versions = self.catalog.served("SHOW VERSIONS")?.versions(&name.text);
         let row = |KnownVersion { version, learnt_to, aliases, is_newest }: KnownVersion| {
-            let is_it = |one: &&ModelVersion| one.model == name.text && one.version == version;
-            let [rows, metrics] = self.versions.iter().find(is_it).map(measured).unwrap_or_default();
+            let [rows, metrics] = self.measured(&name.text, version).map(measured).unwrap_or_default();
             let named = [version.to_string(), shown_time(learnt_to), aliases.join(", "), is_newest.to_string()];
             named.into_iter().chain([rows, metrics]).collect()
         };

@@ -317,13 +317,15 @@ impl Statement {
     }
 }
 
-/// ALTER MODEL m VERSION 3 SET ALIAS a, or ALTER MODEL m UNSET ALIAS a.
+/// ALTER MODEL m VERSION 3 SET ALIAS a [FORCE], or ALTER MODEL m UNSET ALIAS a.
 #[derive(Debug, Clone)]
 pub(crate) struct AlterModel {
     pub(crate) name: Name,
     pub(crate) alias: Name,
     /// None of UNSET.
     pub(crate) version: Option<i64>,
+    /// Whether the version gets it even if it does no better than a guess.
+    pub(crate) is_forced: bool,
 }
 
 /// CREATE MODEL m [(columns)] FROM FILE 'path' [WITH (…)].

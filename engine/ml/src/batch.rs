@@ -28,10 +28,11 @@ use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::datatypes::Field;
 use bincode::{Decode, Encode};
 
+pub use self::baseline::BesideGuess;
 pub use self::history::Iteration;
 pub use self::registry::{
-    batch_option_docs, create_batch, feature_schema, fitted_outputs, predicted_label_type, reads_times, takes_label,
-    tuning_option_docs, valid_batch_model_types,
+    batch_option_docs, create_batch, feature_schema, fitted_outputs, predicted_label_type, reads_times,
+    takes_label, tuning_option_docs, valid_batch_model_types,
 };
 pub(crate) use self::shards::{map_numbered_shards, map_shards};
 pub use self::team::{ENTRIES_FOR_A_TEAM, Team};
@@ -145,7 +146,7 @@ impl FitReport {
     /// Whether the model does no better than a guess that looks at no feature; by the rows that say its measures.
     #[must_use]
     pub fn is_no_better_than_a_guess(&self) -> bool {
-        baseline::is_no_better(&self.metrics).unwrap_or(false)
+        BesideGuess::of(&self.metrics).is_some_and(|beside| beside.is_no_better())
     }
 }
 

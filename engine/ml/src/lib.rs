@@ -60,7 +60,7 @@ mod snapshot;
 mod tuning;
 
 pub use batch::{
-    BatchModel, FitControl, FitReport, Iteration, Team, batch_option_docs, create_batch, feature_schema,
+    BatchModel, BesideGuess, FitControl, FitReport, Iteration, Team, batch_option_docs, create_batch, feature_schema,
     fitted_outputs, predicted_label_type, reads_times, takes_label, tuning_option_docs, valid_batch_model_types,
 };
 pub use boosted_trees::{export, import};

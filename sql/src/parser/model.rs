@@ -69,7 +69,7 @@ impl ScriptParser<'_> {
         }
     }
 
-    /// Behind ALTER MODEL: `m VERSION 3 SET ALIAS [=] champion`, or `m UNSET ALIAS champion`.
+    /// Behind ALTER MODEL: `m VERSION 3 SET ALIAS [=] champion [FORCE]`, or `m UNSET ALIAS champion`.
     pub(super) fn alter_model(&mut self) -> Result<Statement> {
         let name = self.name()?;
         let version = match self.word("UNSET") {
@@ -85,7 +85,8 @@ impl ScriptParser<'_> {
         // As Snowflake has it; who leaves it out means the same.
         let _ = version.is_some() && self.inner.consume_token(&Token::Eq);
         let alias = self.name()?;
-        Ok(Statement::AlterModel(AlterModel { name, alias, version }))
+        let is_forced = version.is_some() && self.word("FORCE");
+        Ok(Statement::AlterModel(AlterModel { name, alias, version, is_forced }))
     }
 
     fn version(&mut self) -> Result<i64> {

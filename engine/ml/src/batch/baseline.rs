@@ -124,12 +124,35 @@ pub(crate) fn beside(mut measures: Vec<(String, f64)>, guess: Vec<(String, f64)>
     measures
 }
 
-/// Whether a model does no better than the guess beside it: by the log loss of classes, by the squared error of numbers.
-/// None where either is unknown.
-pub(super) fn is_no_better(measures: &[(String, f64)]) -> Option<bool> {
-    let value = |wanted: &str| measures.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
-    let compared = |name: &str| Some(value(name)? >= value(&format!("{PREFIX}{name}"))?);
-    ["log_loss", "mse", "rmse"].into_iter().find_map(compared)
+/// How a model does beside a guess that looks at no feature, by the same rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BesideGuess {
+    /// The measure that says it, by the name of SQL's function: less of it is better.
+    pub measure: &'static str,
+    /// The model's.
+    pub model: f64,
+    /// The guess's.
+    pub guess: f64,
+}
+
+impl BesideGuess {
+    /// What the measures of a model say of it: by the log loss of classes, by the squared error of numbers. None where either
+    /// is unknown.
+    #[must_use]
+    pub fn of(measures: &[(String, f64)]) -> Option<Self> {
+        let value = |wanted: &str| measures.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+        let compared = |measure: &'static str| {
+            let guess = value(&format!("{PREFIX}{measure}"))?;
+            Some(Self { measure, model: value(measure)?, guess })
+        };
+        ["log_loss", "mse", "rmse"].into_iter().find_map(compared)
+    }
+
+    /// Whether the model does no better than the guess.
+    #[must_use]
+    pub fn is_no_better(&self) -> bool {
+        self.model >= self.guess
+    }
 }
 
 /// A model that is judged by the rows that it learns, beside a guess by the same rows.

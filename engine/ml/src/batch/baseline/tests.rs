@@ -75,6 +75,7 @@ fn a_fit_says_what_a_guess_by_its_rows_would_have() {
 #[test]
 fn a_model_is_no_better_if_its_loss_is_not_less() {
     let measures = |own: f64| [("log_loss".to_owned(), own), ("baseline_log_loss".to_owned(), 0.5)];
-    assert_eq!([0.6, 0.5, 0.4].map(|own| is_no_better(&measures(own))), [Some(true), Some(true), Some(false)]);
-    assert_eq!(is_no_better(&[("roc_auc".to_owned(), 0.5)]), None);
+    let is_no_better = |own: f64| BesideGuess::of(&measures(own)).map(|beside| beside.is_no_better());
+    assert_eq!([0.6, 0.5, 0.4].map(is_no_better), [Some(true), Some(true), Some(false)]);
+    assert_eq!(BesideGuess::of(&[("roc_auc".to_owned(), 0.5)]), None);
 }
