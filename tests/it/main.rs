@@ -47,6 +47,7 @@ mod logic;
 mod lookup;
 mod metrics;
 mod model_calls;
+mod mlflow;
 mod model_files;
 mod moto;
 mod namespaces;

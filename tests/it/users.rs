@@ -20,18 +20,18 @@ use crate::command::{Folder, Output, PATIENCE, Run};
 use crate::flight_sql::run_python;
 use crate::moto::Moto;
 
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// A server with a superuser, `root`.
-struct Guarded {
-    folder: Folder,
+pub(crate) struct Guarded {
+    pub(crate) folder: Folder,
     server: Run,
     port: u16,
-    http: u16,
+    pub(crate) http: u16,
 }
 
 impl Guarded {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_as(&["serve", "--slots", "2"])
     }
 
@@ -56,7 +56,7 @@ impl Guarded {
     }
 
     /// What a statement comes to for a user whose password is in a file.
-    fn sql(&self, user: &str, text: &str) -> Output {
+    pub(crate) fn sql(&self, user: &str, text: &str) -> Output {
         self.begin(user, text).output(PATIENCE)
     }
 

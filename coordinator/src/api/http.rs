@@ -1,4 +1,5 @@
-//! The HTTP endpoint: whether the coordinator is well, metrics for Prometheus, the form of plans, and the REST API.
+//! The HTTP endpoint: whether the coordinator is well, metrics for Prometheus, the form of plans, the REST API, and the
+//! registry for MLflow.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::prometheus::{CONTENT_TYPE, render};
 use super::rest::{self, Problem, Rest};
-use super::{ServerGuard, http_server};
+use super::{ServerGuard, http_server, mlflow};
 use crate::error::CoordinatorError;
 use crate::handle::CoordinatorHandle;
 use crate::session::SqlSession;
@@ -35,7 +36,8 @@ fn router(rest: Rest) -> Router {
         .route("/readyz", get(is_ready))
         .route("/metrics", get(metrics))
         .route("/plan.schema.json", get(plan_schema))
-        .nest(rest::BASE, rest::router(rest))
+        .nest(rest::BASE, rest::router(rest.clone()))
+        .nest(mlflow::BASE, mlflow::router(rest))
         .layer(from_fn_with_state(coordinator.clone(), authenticate))
         .with_state(coordinator)
 }
@@ -94,6 +96,11 @@ async fn authenticate(
     if FOR_EVERYBODY.contains(&request.uri().path()) {
         return next.run(request).await;
     }
+    let is_mlflow = request.uri().path().starts_with(mlflow::BASE);
+    let refused = |problem: Problem| match is_mlflow {
+        true => mlflow::Refusal::from(problem).into_response(),
+        false => problem.into_response(),
+    };
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
     match coordinator.access().authenticate(shown, Some(address)).await {
         Ok(who) => {
@@ -102,9 +109,9 @@ async fn authenticate(
         }
         Err(error @ CoordinatorError::Unauthenticated { .. }) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"tidemill\", Bearer")];
-            (challenge, Problem::from(error)).into_response()
+            (challenge, refused(error.into())).into_response()
         }
-        Err(error) => Problem::from(error).into_response(),
+        Err(error) => refused(error.into()),
     }
 }
 

@@ -7,6 +7,7 @@ mod flight_sql;
 mod http;
 mod http_server;
 mod jobs;
+mod mlflow;
 mod plans;
 mod prometheus;
 mod remote_session;

@@ -16,7 +16,7 @@ use super::problem::Problem;
 use crate::access::{MONITOR, Who};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobInfo};
-use crate::session::{SqlSession, visible_jobs};
+use crate::session::{Reply, SharedScript, SqlSession, visible_jobs};
 
 /// What requests are about.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub(crate) struct Rest {
 }
 
 /// A request of somebody.
-pub(super) struct Asking {
+pub(in crate::api) struct Asking {
     rest: Rest,
     who: Who,
 }
@@ -43,7 +43,7 @@ impl FromRequestParts<Rest> for Asking {
 }
 
 impl Asking {
-    pub(super) fn coordinator(&self) -> &CoordinatorHandle {
+    pub(in crate::api) fn coordinator(&self) -> &CoordinatorHandle {
         &self.rest.coordinator
     }
 
@@ -87,13 +87,28 @@ impl Asking {
         done
     }
 
+    /// Executes a statement that comes to no rows, as if they had sent it.
+    pub(in crate::api) async fn execute(&self, statement: &str) -> Result<()> {
+        let session = &self.rest.session;
+        let script = session.lock().await.read_apart(statement, self.who.clone()).await?;
+        let mut script = SharedScript::new(Arc::clone(session), script);
+        while let Some(replies) = script.next().await? {
+            for reply in replies {
+                if let Reply::Drops(dropping) = reply {
+                    dropping.wait().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// An error if they may not have a savepoint written there.
     pub(super) fn check_place(&self, url: Option<&str>) -> Result<()> {
         self.coordinator().access().check_savepoint(url, &self.who)
     }
 
     /// Whether they may know of an object.
-    pub(super) fn may_see(&self, name: &str, kind: ObjectKind) -> Result<bool> {
+    pub(in crate::api) fn may_see(&self, name: &str, kind: ObjectKind) -> Result<bool> {
         let rights = self.coordinator().access().limited_rights(&self.who)?;
         Ok(rights.is_none_or(|rights| may_see(rights.as_ref(), name, kind)))
     }
@@ -103,7 +118,7 @@ impl Asking {
         let mut shown = Vec::new();
         for entry in self.coordinator().objects().await? {
             if self.may_see(&entry.name, entry.kind)? {
-                let is_owner = self.check_owner(&entry).is_ok();
+                let is_owner = self.is_owner(&entry);
                 shown.push(Object::new(entry, is_owner));
             }
         }
@@ -131,6 +146,11 @@ impl Asking {
                 Err(CoordinatorError::Denied { message })
             }
         }
+    }
+
+    /// Whether they may see how an object was created.
+    pub(in crate::api) fn is_owner(&self, entry: &CatalogEntry) -> bool {
+        self.check_owner(entry).is_ok()
     }
 
     fn check_owner(&self, entry: &CatalogEntry) -> Result<()> {

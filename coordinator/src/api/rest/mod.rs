@@ -18,8 +18,10 @@ use self::answers::{
     Catalog, Checkpoints, Cluster, Job, Jobs, Object, Operators, RescaleRequest, Savepoint, SavepointRequest,
     StopRequest, Versions,
 };
+pub(super) use self::asking::Asking;
 pub(crate) use self::asking::Rest;
 pub(super) use self::problem::Problem;
+pub(super) use self::requests::{Json, read};
 
 /// What stands in front of all paths.
 pub(super) const BASE: &str = "/api/v1";

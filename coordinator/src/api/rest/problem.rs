@@ -50,6 +50,16 @@ impl Problem {
         let title = status.canonical_reason().unwrap_or_default().to_owned();
         Self { r#type: "about:blank", title, status: status.as_u16(), detail: detail.into(), domain }
     }
+
+    /// The status of the answer.
+    pub(in crate::api) fn code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What is wrong, and what would work.
+    pub(in crate::api) fn into_detail(self) -> String {
+        self.detail
+    }
 }
 
 impl From<CoordinatorError> for Problem {
@@ -77,7 +87,7 @@ impl From<CoordinatorError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.code();
         let body = serde_json::to_vec(&self).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
     }

@@ -23,7 +23,7 @@ type Answered<T> = Result<Json<T>, Problem>;
 type Body = Result<Bytes, BytesRejection>;
 
 /// An answer in JSON.
-pub(super) struct Json<T>(pub(super) T);
+pub(in crate::api) struct Json<T>(pub(in crate::api) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -36,7 +36,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 /// What a request says. That it says so in its headers keeps pages of other origins from sending it: a browser asks
 /// first whether they may, and they may not.
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+pub(in crate::api) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if said.split(';').next().is_none_or(|said| !said.trim().eq_ignore_ascii_case("application/json")) {
         let detail = "the body is to be JSON, and its Content-Type application/json; {} says nothing";
