@@ -6,39 +6,35 @@
 //!
 //! Of several instances the first does all that; the others learn the same rows from it, and the fit is divided.
 
+mod features;
 mod giveaways;
 mod team;
+mod warnings;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use tidemill_ml::preprocessing::{ListFeatures, TargetRows, assumed_features, row_draws};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use tidemill_ml::preprocessing::{ListFeatures, assumed_features};
 use tidemill_ml::{BatchModel, FitControl, FitReport, MlError, Team, feature_schema};
 use tidemill_plans::PlanError;
-use tidemill_plans::algorithm::SPLIT_COLUMN;
-use tidemill_plans::bad_rows::{Evaluated, evaluate_good};
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::{FitNode, Published, version_rows};
-use tidemill_plans::transform::{DRAW_COLUMN, Fitted, PreparedTransform, Transform, TransformFit, seal};
-use tracing::{info, warn};
+use tidemill_plans::transform::{PreparedTransform, seal};
+use tracing::info;
 
+use self::features::split_column;
 use self::giveaways::Giveaways;
 pub(super) use self::team::FitTeam;
 use self::team::Told;
 use super::Operator;
-use super::bad_rows::evaluate_or_route;
 use crate::error::{EngineError, Result};
 use crate::rows::{ArrivalBuffer, show_row};
 use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks, TaskEnv};
-
-/// How rows are held out, and the values by which that is chance.
-const SPLIT_METHOD: &str = "data_split_method";
-const RANDOM_SPLITS: [&str; 2] = ["random", "stratified"];
 
 /// See [`FitNode`].
 pub(super) struct Fit {
@@ -96,48 +92,6 @@ impl Fit {
         self.interrupt.load(Ordering::Relaxed)
     }
 
-    /// Collects what features need to know of all rows. Rows whose features cannot be computed are dead letters, and the
-    /// others are held again: they are needed a second time.
-    fn fit_transform(&mut self, transform: &Transform, ctx: &OperatorContext) -> Result<Option<Fitted>> {
-        let failed = self.failed_features();
-        let mut fit = TransformFit::new(transform)?;
-        let mut again = ArrivalBuffer::new(&self.input, &self.memory);
-        let mut count = 0;
-        while let Some(rows) = self.held.take_chunk()? {
-            if self.is_interrupted() {
-                return Ok(None);
-            }
-            let (rows, arguments) = evaluate_or_route(rows, ctx, |rows| Ok(fit.arguments(rows)?))?;
-            let draws = row_draws(count, rows.num_rows());
-            count += rows.num_rows() as u64;
-            fit.add(&arguments, &TargetRows { labels: &self.labels(&rows), draws: &draws }).map_err(&failed)?;
-            again.push(&rows)?;
-        }
-        self.held = again;
-        fit.finish().map(Some).map_err(failed)
-    }
-
-    /// Collects what is in the lists among the features. Rows without features are left to those who learn the others.
-    fn fit_lists(&mut self, fitted: &Fitted) -> Result<Option<ListFeatures>> {
-        let mut lists = fitted.lists();
-        if lists.is_empty() {
-            return Ok(Some(ListFeatures::default()));
-        }
-        let transform = fitted.version.prepare()?;
-        let mut again = ArrivalBuffer::new(&self.input, &self.memory);
-        while let Some(rows) = self.held.take_chunk()? {
-            if self.is_interrupted() {
-                return Ok(None);
-            }
-            again.push(&rows)?;
-            let features = |rows: &RecordBatch| Ok::<_, EngineError>(transform.features(rows)?);
-            let made = evaluate_good(rows, features, |_, _| Ok(()))?;
-            lists.add(&made.result).map_err(|source| self.failed(source))?;
-        }
-        self.held = again;
-        Ok(Some(lists.finish()))
-    }
-
     /// Has the model take up all rows, which go from here to it, some at a time. False if somebody has ended that.
     fn add_rows(
         &mut self,
@@ -185,69 +139,12 @@ impl Fit {
         Ok(())
     }
 
-    /// What the model learns of rows of the training set, the first of which has this number, and which rows these are.
-    fn made(
-        &self,
-        rows: RecordBatch,
-        first: u64,
-        transform: &PreparedTransform,
-        ctx: &OperatorContext,
-    ) -> Result<(RecordBatch, RecordBatch)> {
-        let own: Vec<usize> = (0..rows.num_columns()).collect();
-        let rows = with_column(&rows, DRAW_COLUMN, Arc::new(Int64Array::from(row_draws(first, rows.num_rows()))))?;
-        let features = |rows: &RecordBatch| Ok::<_, EngineError>(transform.features(rows)?);
-        let refuse = |row: &RecordBatch, reason: String| {
-            let row = row.project(&own)?;
-            ctx.dead_letter(&reason, || show_row(&row, 0))
-        };
-        let Evaluated { rows, result, .. } = evaluate_good(rows, features, refuse)?;
-        let rows = rows.project(&own)?;
-        let features = transform.expanded(&result).map_err(|source| self.failed(source))?.into_owned();
-        Ok((rows.clone(), self.with_split(features, &rows)?))
-    }
-
-    /// What looks for features that give the label away, among those that TRANSFORM makes or the columns.
-    fn giveaways(&self, made: Option<&SchemaRef>) -> Giveaways {
-        let split = self.split.map(|split| self.input.field(split).name().as_str());
-        let features: Vec<&Field> = match made {
-            Some(made) => made.fields().iter().map(AsRef::as_ref).collect(),
-            None => self.node.features.iter().map(|feature| self.input.field(*feature)).collect(),
-        };
-        let features = features.into_iter().filter(|feature| Some(feature.name().as_str()) != split);
-        Giveaways::new(features, &self.label_name, &self.label_type)
-    }
-
-    /// Rows held out by chance have others of the same time among those that are learnt.
-    fn warn_of_split(&self) {
-        let is_random =
-            |(option, value): &(String, String)| option == SPLIT_METHOD && RANDOM_SPLITS.contains(&value.as_str());
-        let time = self.input.fields().iter().find(|field| is_time(field.data_type()));
-        if let (true, Some(time)) = (self.node.options.iter().any(is_random), time) {
-            warn!(
-                model = self.name,
-                column = time.name().as_str(),
-                "rows are held out by chance although they have a time: data_split_method = 'seq' with data_split_col judges \
-                 the model by the last of them, as it will be asked"
-            );
-        }
-    }
-
     /// The labels of rows; NULL without any.
     fn labels(&self, rows: &RecordBatch) -> ArrayRef {
         match self.node.label {
             Some(label) => Arc::clone(rows.column(label)),
             None => new_null_array(&DataType::Null, rows.num_rows()),
         }
-    }
-
-    /// Features with the column by which the rows are split, unless it is one of them.
-    fn with_split(&self, features: RecordBatch, rows: &RecordBatch) -> Result<RecordBatch> {
-        let Some(split) = self.split else { return Ok(features) };
-        let name = rows.schema_ref().field(split).name();
-        if features.schema_ref().column_with_name(name).is_some() {
-            return Ok(features);
-        }
-        with_column(&features, name, Arc::clone(rows.column(split)))
     }
 
     fn failed(&self, source: MlError) -> EngineError {
@@ -295,20 +192,7 @@ impl Fit {
             Err(MlError::Stopped) => return Ok(None),
             report => report.map_err(|source| self.failed(source))?,
         };
-        if !report.converged {
-            warn!(
-                model = self.name,
-                iterations = report.iterations,
-                "the model is used as it is after so many steps, which have not reached its tolerance; raise max_iterations"
-            );
-        }
-        if report.is_no_better_than_a_guess() {
-            warn!(
-                model = self.name,
-                measures = ?report.metrics,
-                "the model does no better than a guess that looks at no feature: its features may say nothing of the label"
-            );
-        }
+        self.warn_of(&report);
         report.model = report.kept().map_err(|source| self.failed(source))?;
         if let Some(fitted) = &fitted {
             report.model = seal(&fitted.version, &lists, &report.model)?;
@@ -387,25 +271,6 @@ fn new_model(node: &FitNode, features: &Schema, label: &DataType) -> Result<Box<
     let model = feature_schema(&node.model_type, features)
         .and_then(|schema| tidemill_ml::create_batch(&node.model_type, &options, &schema, label));
     model.map_err(|source| EngineError::Model { model: node.model.clone(), source })
-}
-
-/// Rows with another column behind.
-fn with_column(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch> {
-    let field = Arc::new(Field::new(name, column.data_type().clone(), true));
-    let fields = rows.schema_ref().fields().iter().cloned().chain([field]);
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let columns = rows.columns().iter().cloned().chain([column]).collect();
-    Ok(RecordBatch::try_new(schema, columns).map_err(PlanError::from)?)
-}
-
-fn is_time(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
-}
-
-/// Where the column is by which rows are split.
-fn split_column(node: &FitNode, input: &SchemaRef) -> Option<usize> {
-    let (_, name) = node.options.iter().find(|(option, _)| option == SPLIT_COLUMN)?;
-    input.index_of(name).ok()
 }
 
 impl Operator for Fit {
