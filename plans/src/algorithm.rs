@@ -45,13 +45,21 @@ pub fn resolve_model_type(name: &str, training: Training) -> Result<&'static str
     })
 }
 
-/// Whether an algorithm, by its own name, learns a label.
+/// Whether an algorithm, by its own name, learns a label if there is one.
 pub fn takes_label(model_type: &str, training: Training) -> Result<bool> {
     match training {
         Training::Continuous => tidemill_ml::learns_label(model_type),
         Training::Whole => tidemill_ml::takes_label(model_type),
     }
     .map_err(invalid)
+}
+
+/// Whether there has to be a label.
+pub fn needs_label(model_type: &str, training: Training) -> Result<bool> {
+    match training {
+        Training::Continuous => takes_label(model_type, training),
+        Training::Whole => tidemill_ml::needs_label(model_type).map_err(invalid),
+    }
 }
 
 /// Whether features may be times, as those of models of series are.

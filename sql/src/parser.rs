@@ -14,6 +14,7 @@ pub(crate) mod hints;
 mod model;
 mod options;
 mod places;
+mod rules;
 mod source;
 mod transform;
 

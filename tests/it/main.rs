@@ -64,6 +64,7 @@ mod predicting;
 mod pushed;
 mod replaced;
 mod rest;
+mod rules;
 mod savepoint_formats;
 mod savepoints;
 mod shell;

@@ -31,8 +31,8 @@ use bincode::{Decode, Encode};
 pub use self::baseline::BesideGuess;
 pub use self::history::Iteration;
 pub use self::registry::{
-    batch_option_docs, create_batch, feature_schema, fitted_outputs, predicted_label_type, reads_times, takes_label,
-    tuning_option_docs, valid_batch_model_types,
+    batch_option_docs, create_batch, feature_schema, fitted_outputs, needs_label, predicted_label_type, reads_times,
+    takes_label, tuning_option_docs, valid_batch_model_types,
 };
 pub(crate) use self::shards::{map_numbered_shards, map_shards};
 pub use self::team::{ENTRIES_FOR_A_TEAM, Team};

@@ -49,6 +49,9 @@ fn section(title: &str, options: &[OptionDoc]) -> String {
         let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
         format!("| `{name}` | {} | {default} | {} |\n", escaped(data_type), escaped(doc))
     };
+    if options.is_empty() {
+        return format!("\n### {title}\n\nIt has no options of its own.\n");
+    }
     let rows: String = options.iter().map(row).collect();
     format!("\n### {title}\n\n| option | value | default | |\n|---|---|---|---|\n{rows}")
 }

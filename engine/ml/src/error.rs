@@ -305,6 +305,14 @@ pub enum MlError {
         /// The class that they all have.
         class: String,
     },
+    /// A rule that would say several things.
+    #[error(
+        "a model of rules has one feature, which is its answer, and not several: {columns}; TRANSFORM (CASE … END AS rule) makes one"
+    )]
+    OneAnswer {
+        /// The features.
+        columns: String,
+    },
     /// Models of this type have no form in another library.
     #[error("a {model_type} model cannot be exported so; {exported} can")]
     NotExported {

@@ -56,12 +56,14 @@ mod q_learning;
 mod random;
 pub mod registry;
 mod robust_zscore;
+mod rules;
 mod snapshot;
 mod tuning;
 
 pub use batch::{
     BatchModel, BesideGuess, FitControl, FitReport, Iteration, Team, batch_option_docs, create_batch, feature_schema,
-    fitted_outputs, predicted_label_type, reads_times, takes_label, tuning_option_docs, valid_batch_model_types,
+    fitted_outputs, needs_label, predicted_label_type, reads_times, takes_label, tuning_option_docs,
+    valid_batch_model_types,
 };
 pub use boosted_trees::{export, import};
 pub use class_probabilities::{class_probabilities_of, class_probability_outputs};

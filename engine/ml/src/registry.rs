@@ -45,6 +45,7 @@ use crate::pca::{self, Pca};
 use crate::predictor::{Labelled, Predictor, Supervised};
 use crate::q_learning::QLearning;
 use crate::robust_zscore::RobustZscore;
+use crate::rules;
 use crate::snapshot;
 
 /// One option of a model type, for documentation and for error messages.
@@ -296,6 +297,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         IsolationForest::SNAPSHOT_TAG => Ok(Box::new(IsolationForest::restore(bytes)?)),
         OneClassSvm::SNAPSHOT_TAG => Ok(Box::new(OneClassSvm::restore(bytes)?)),
         RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
+        rules::SNAPSHOT_TAG => rules::restore(bytes),
         pca::SNAPSHOT_TAG | pca::TRUNCATED_SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
         OnlineKMeans::SNAPSHOT_TAG => Ok(Box::new(OnlineKMeans::restore(bytes)?)),

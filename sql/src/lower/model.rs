@@ -6,7 +6,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::Expr;
 use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::{
-    SPLIT_COLUMN, Training, is_feature_list, learning_columns, outputs, reads_times, resolve_model_type, takes_label,
+    SPLIT_COLUMN, Training, is_feature_list, learning_columns, needs_label, outputs, reads_times, resolve_model_type,
+    takes_label,
 };
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{
@@ -51,9 +52,9 @@ impl Common {
         let model_type = others.take("model_type").ok_or_else(|| missing("model_type", "logistic_reg"))?;
         let model_type = resolved(&model_type, training).map_err(|error| others.locate(error))?;
         let label = others.take("label");
-        match (&label, takes_label(model_type, training)?) {
-            (None, true) => return Err(missing("label", "late")),
-            (Some(_), false) => {
+        match &label {
+            None if needs_label(model_type, training)? => return Err(missing("label", "late")),
+            Some(_) if !takes_label(model_type, training)? => {
                 let message = format!("a model of type {model_type} learns no label: leave out the option");
                 return Err(SqlError::invalid(message).at(others.place("label")));
             }

@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::source::ColumnList;
-use super::{ScriptParser, shown};
+use super::{ScriptParser, rules, shown};
 use crate::ast::select_all;
 use crate::error::{Result, SqlError};
 use crate::model_versions::check_name;
@@ -129,15 +129,8 @@ impl ScriptParser<'_> {
         let options = self.with_options(&["WITH", "OPTIONS"])?;
         self.keywords(&[Keyword::AS])?;
         let query = self.query()?;
-        Ok(Statement::CreateModel(CreateModel {
-            name,
-            if_not_exists,
-            or_replace,
-            transform,
-            options,
-            place: None,
-            query,
-        }))
+        let create = CreateModel { name, if_not_exists, or_replace, transform, options, place: None, query };
+        rules::spelled_out(create).map(Statement::CreateModel)
     }
 
     /// Options behind one of these words; an error if none of them comes.

@@ -68,6 +68,8 @@ use crate::registry::OptionDoc;
 use crate::robust_zscore::RobustZscore;
 use crate::robust_zscore::batch::BatchRobustZscore;
 use crate::robust_zscore::config::RobustZscoreConfig;
+use crate::rules;
+use crate::rules::batch::BatchRules;
 use crate::tuning::{self, Target, Tunable, auto};
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
@@ -81,7 +83,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 27] = [
+const MODEL_TYPES: [BatchModelType; 28] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -307,6 +309,12 @@ const MODEL_TYPES: [BatchModelType; 27] = [
         label_type: Some(number_type),
         option_docs: || auto::option_docs(Target::Numbers),
     },
+    BatchModelType {
+        name: rules::MODEL_TYPE,
+        create: |options, schema, label| Ok(Box::new(BatchRules::new(options, schema.clone(), label)?)),
+        label_type: Some(any_type),
+        option_docs: Vec::new,
+    },
 ];
 
 /// The model types that forecast series.
@@ -329,6 +337,15 @@ fn class_type(column: &str, data_type: &DataType) -> Result<DataType> {
 fn number_type(column: &str, data_type: &DataType) -> Result<DataType> {
     check_numeric_label(column, data_type)?;
     Ok(DataType::Float64)
+}
+
+/// Numbers are predicted as such, other labels are classes; there may be none.
+fn any_type(column: &str, data_type: &DataType) -> Result<DataType> {
+    match data_type {
+        DataType::Null => Ok(DataType::Null),
+        number if number.is_floating() || number.is_decimal() => number_type(column, number),
+        other => class_type(column, other),
+    }
 }
 
 /// Makes a model that has no rows, for labels of the type `label`: `Null` for a model without a label.
@@ -389,15 +406,23 @@ pub fn fitted_outputs(
     let (column, data_type) = label;
     let predicted = predicted_label_type(model_type, column, data_type)?;
     let model = create_batch(model_type, options, schema, data_type)?;
-    Ok(if takes_label(model_type)? { label_outputs(column, &predicted) } else { model.outputs() })
+    Ok(if predicted.is_null() { model.outputs() } else { label_outputs(column, &predicted) })
 }
 
-/// Whether a model type learns a label.
+/// Whether a model type learns a label, if there is one.
 ///
 /// # Errors
 /// `UnknownModelType`.
 pub fn takes_label(model_type: &str) -> Result<bool> {
     Ok(find(model_type)?.label_type.is_some())
+}
+
+/// Whether there has to be a label: a rule is one without it, too.
+///
+/// # Errors
+/// `UnknownModelType`.
+pub fn needs_label(model_type: &str) -> Result<bool> {
+    Ok(takes_label(model_type)? && model_type != rules::MODEL_TYPE)
 }
 
 /// The type of the labels that a model predicts which is fitted to a label column of this type; `Null` of a model

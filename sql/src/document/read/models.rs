@@ -3,7 +3,8 @@
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::{
-    Training, class_probability_outputs, explained_outputs, label_outputs, outputs, resolve_model_type, takes_label,
+    Training, class_probability_outputs, explained_outputs, label_outputs, needs_label, outputs, resolve_model_type,
+    takes_label,
 };
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
@@ -76,7 +77,9 @@ fn check(
     options: &[(String, String)],
     input: &StreamInfo,
 ) -> Read<()> {
-    if takes_label(model_type, training)? != label.is_some() {
+    let is_possible =
+        if label.is_some() { takes_label(model_type, training)? } else { !needs_label(model_type, training)? };
+    if !is_possible {
         let words = if label.is_some() { "learns no label" } else { "needs the column of its label" };
         return Err(Problem::new(format!("a model of type {model_type} {words}"))).within("label");
     }

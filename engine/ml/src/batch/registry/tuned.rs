@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::gaussian_mixture::GaussianMixture;
 use crate::kmeans::KMeans;
 use crate::registry::OptionDoc;
+use crate::rules;
 use crate::tuning::{self, Target, Tunable, auto};
 
 impl BatchModelType {
@@ -17,6 +18,8 @@ impl BatchModelType {
         let target = match (self.label_type, self.name) {
             // A relevance is good or bad beside others of its group alone.
             (_, boosted_trees::RANKER) => return None,
+            // Nothing is learnt of it that rows held out could judge.
+            (_, rules::MODEL_TYPE) => return None,
             // It is a search by itself.
             (_, auto::CLASSIFIER | auto::REGRESSOR) => return None,
             // A BOOLEAN has classes, and is no number.
