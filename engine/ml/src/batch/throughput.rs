@@ -4,8 +4,11 @@
 #![expect(clippy::print_stderr, reason = "a measurement reports to the person who runs it")]
 #![expect(clippy::disallowed_methods, reason = "a measurement needs the real clock")]
 
+mod memory;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,13 +30,29 @@ pub(crate) fn noise(row: usize, column: usize) -> f64 {
 
 /// Thirty numbers, of which the label is a noisy sum.
 pub(crate) fn numbers(rows: usize) -> (RecordBatch, Vec<f64>) {
+    some_numbers(0..rows)
+}
+
+/// Those of some of the rows.
+fn some_numbers(rows: Range<usize>) -> (RecordBatch, Vec<f64>) {
     let columns = (0..COLUMNS).map(|column| {
-        let values = (0..rows).map(|row| noise(row, column));
+        let values = rows.clone().map(|row| noise(row, column));
         (format!("x{column}"), Arc::new(Float64Array::from_iter_values(values)) as ArrayRef)
     });
     let sum = |row: usize| (0..COLUMNS).map(|column| noise(row, column) * (column % 5) as f64 * 0.3).sum::<f64>();
-    let labels = (0..rows).map(|row| sum(row) + noise(row, 97) * 2.0).collect();
+    let labels = rows.clone().map(|row| sum(row) + noise(row, 97) * 2.0).collect();
     (RecordBatch::try_from_iter(columns).unwrap(), labels)
+}
+
+/// A million ratings of 2,000 items by 20,000 users.
+fn ratings() -> (RecordBatch, ArrayRef) {
+    let of = |column: usize, count: usize| -> ArrayRef {
+        let place = move |row: usize| ((noise(row, column) + 1.0) / 2.0 * count as f64) as i64;
+        Arc::new(Int64Array::from_iter_values((0..1_000_000).map(place)))
+    };
+    let taste = |row: usize| (noise(row, 2) * 2.0 + 6.5).floor() / 2.0;
+    let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0..1_000_000).map(taste)));
+    (RecordBatch::try_from_iter([("user", of(0, 20_000)), ("item", of(1, 2_000))]).unwrap(), values)
 }
 
 /// Five categories, about 150 in all, and three numbers.
@@ -157,4 +176,36 @@ fn forest_throughput() {
     let options = [("num_parallel_tree", "20"), ("max_features", "sqrt"), ("min_rows_in_leaf", "5")];
     measure("forest of 20 trees of numbers", "random_forest_regressor", &options, &features, &labels);
     measure("tree", "decision_tree_classifier", &[], &features, &booleans);
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn anomaly_throughput() {
+    let features = numbers(ROWS).0;
+    let none: ArrayRef = Arc::new(NullArray::new(ROWS));
+    measure("isolation forest", "isolation_forest", &[], &features, &none);
+    let (some, none) = (features.slice(0, 10_000), none.slice(0, 10_000));
+    measure("10,000 rows within a border", "one_class_svm", &[("nu", "0.1")], &some, &none);
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn vector_machine_throughput() {
+    let (features, labels) = numbers(ROWS);
+    let booleans: ArrayRef = Arc::new(labels.iter().map(|label| Some(*label > 0.0)).collect::<BooleanArray>());
+    let labels: ArrayRef = Arc::new(Float64Array::from(labels));
+    measure("linear SVM", "linear_svm", &[("l2_reg", "1")], &features, &booleans);
+    let tube = [("l2_reg", "1"), ("epsilon", "0.1")];
+    measure("linear SVR", "linear_svr", &tube, &features, &labels);
+    let squared = [("loss", "squared_epsilon_insensitive"), ("l2_reg", "1"), ("epsilon", "0.1")];
+    measure("linear SVR of squares", "linear_svr", &squared, &features, &labels);
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn factorization_throughput() {
+    let (features, labels) = ratings();
+    let options = |feedback| [("feedback_type", feedback), ("max_iterations", "5"), ("tolerance", "0")];
+    measure("16 factors", "matrix_factorization", &options("explicit"), &features, &labels);
+    measure("16 factors of what was seen", "matrix_factorization", &options("implicit"), &features, &labels);
 }
