@@ -10,7 +10,7 @@ use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::functions::scalar;
 use tidemill_plans::node::{NodeKind, Projection, model_version_schema};
 use tidemill_plans::time::Watermark;
-use tidemill_plans::transform::{Analytic, AnalyticFunction, FittedModel, TargetEncoding};
+use tidemill_plans::transform::{Analytic, AnalyticFunction, FittedModel, TargetEncoding, Transform};
 
 use super::*;
 use crate::metrics::OperatorStats;
