@@ -20,7 +20,7 @@ fn cluster(workers: usize) -> Cluster {
         format!("{},{late}\n", texts.join(","))
     };
     let lines: String = (0..ROWS).map(line).collect();
-    cluster.folder.write("rows.csv", &format!("a,b,c,d,e,f,g,h,late\n{lines}"));
+    cluster.folder.write("rows.csv", format!("a,b,c,d,e,f,g,h,late\n{lines}"));
     let columns: Vec<String> = "abcdefgh".chars().map(|name| format!("{name} DOUBLE")).collect();
     let columns = columns.join(", ");
     let table = format!(

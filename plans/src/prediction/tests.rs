@@ -127,7 +127,7 @@ fn what_moves_a_prediction_nearby_is_told_by_rows_in_a_list() {
     let told = |list: ColumnarValue| {
         let args = ScalarFunctionArgs {
             args: vec![ColumnarValue::Array(Arc::clone(rows().column(0))), list],
-            arg_fields: vec![Arc::new(Field::new("any", DataType::Null, true)); 2],
+            arg_fields: [(); 2].map(|()| Arc::new(Field::new("any", DataType::Null, true))).to_vec(),
             number_rows: 3,
             return_field: Arc::new(Field::new("said", returned.clone(), true)),
             config_options: Arc::default(),

@@ -65,6 +65,19 @@ fn graph(json: &str) -> String {
 }
 
 #[test]
+fn what_a_model_says_may_have_another_name() {
+    let columns = r#"[{"name": "page", "type": "VARCHAR"}, {"name": "bought", "type": "BOOLEAN"},
+        {"name": "ts", "type": "TIMESTAMP"}, {"name": "p", "type": "DOUBLE"}, {"name": "v", "type": "BIGINT"},
+        {"name": "since", "type": "TIMESTAMP"}]"#;
+    let plain = r#""label": "bought", "features": ["page"], "time": "ts"}}}"#;
+    let named = plain.replacen(r#""bought""#, r#""bought", "label_type": "DOUBLE""#, 1);
+    let named = format!(r#"{}, "columns": {columns}}}"#, &named[..named.len() - 1]);
+    assert!(CLICKS.contains(plain));
+    let document = PlanDocument::from_json(&CLICKS.replace(plain, &named)).unwrap();
+    check_round_trip(&document.to_graph(&Settings::default()).unwrap().0);
+}
+
+#[test]
 fn what_is_not_said_is_as_it_mostly_is() {
     let expect = expect![[r#"
         clicks x3: page, bought, ts

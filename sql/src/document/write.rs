@@ -5,8 +5,8 @@ use tidemill_plans::change::CHANGE_COLUMN;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::graph::{DataflowGraph, Edge, Node, Partitioning};
 use tidemill_plans::node::{
-    AggregateEmit, JoinKind, LateWindows, ModelFreshness, NodeKind, NullEventTime, OverEmit, SortColumn, SourceNode,
-    TemporalJoinKind, TimeToLive, TopNEmit, UnnestColumn, VersionBound, WindowSpec,
+    AggregateEmit, JoinKind, LateWindows, ModelFreshness, NodeKind, NullEventTime, OverEmit, PredictNode, SortColumn,
+    SourceNode, TemporalJoinKind, TimeToLive, TopNEmit, UnnestColumn, VersionBound, WindowSpec,
 };
 use tidemill_plans::prediction::Question;
 
@@ -195,7 +195,7 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
         NodeKind::Predict(node) => OperatorDocument::Predict(PredictDocument {
             model: node.model.clone(),
             label: (!node.label.is_empty()).then(|| node.label.clone()),
-            label_type: label_type(&node.label, output),
+            label_type: label_type(node, first, output),
             outputs: match node.question {
                 Question::Features => output.fields().iter().map(|field| ColumnDocument::of(field)).collect(),
                 _ if node.label.is_empty() => said(first, output),
@@ -325,8 +325,10 @@ fn said(input: &Schema, output: &Schema) -> Vec<ColumnDocument> {
     added.filter(|field| !is_known(field.name())).map(|field| ColumnDocument::of(field)).collect()
 }
 
-/// The type of what a prediction says, unless it is a boolean.
-fn label_type(label: &str, output: &Schema) -> Option<String> {
-    let predicted = output.field_with_name(&format!("predicted_{label}")).ok()?.data_type();
+/// The type of what a prediction says, unless it is a boolean: the first column behind those of the rows, which may have been
+/// given another name.
+fn label_type(node: &PredictNode, input: &Schema, output: &Schema) -> Option<String> {
+    let has_label = node.question.is_of_a_version() && !node.label.is_empty();
+    let predicted = output.fields().get(input.fields().len()).filter(|_| has_label)?.data_type();
     (predicted != &DataType::Boolean).then(|| predicted.to_string())
 }

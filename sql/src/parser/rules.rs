@@ -171,7 +171,7 @@ mod tests {
             (
                 "CREATE MODEL m WITH (model_type = 'RULES', label = 'late') AS
                    SELECT t.fare > 9 AND fast, u.late FROM t JOIN u ON t.a = u.a WHERE t.fare > 0 LIMIT 3",
-                r#"TRANSFORM ("fare" > 9 AND "fast" AS "rule", "late" AS "late") AS SELECT u.late, fast AS "fast", t.fare AS "fare" FROM t JOIN u ON t.a = u.a WHERE t.fare > 0 LIMIT 3"#,
+                r#"TRANSFORM ("fare" > 9 AND "fast" AS "rule", "late" AS "late") AS SELECT u.late, t.fare AS "fare", fast AS "fast" FROM t JOIN u ON t.a = u.a WHERE t.fare > 0 LIMIT 3"#,
             ),
             (
                 "CREATE MODEL m TRANSFORM (a > 1 AS x) WITH (model_type = 'rules') AS SELECT a FROM t",

@@ -326,7 +326,7 @@ fn a_model_of_lists_has_the_transform_that_leaves_columns_as_they_are() {
         "model_type = 'pca'",
         "x",
         expect![[r#"
-            line 2, column 102: what a model of type pca says has as many columns as there are features, and those of lists are known from the rows alone: the option num_principal_components says how many columns there are to be; options of every such model are model_type, label, model_freshness, training_set
+            line 2, column 102: what a model of type pca says has as many columns as there are features, and those of lists are known from the rows alone: the option num_principal_components says how many columns there are to be; options of every such model are model_type, label, model_freshness, training_set, workers
         "#]],
     );
     refused(

@@ -62,6 +62,11 @@ fn in_team<T: Send>(size: usize, work: impl Fn(Arc<Member>) -> T + Sync) -> Vec<
     })
 }
 
+fn of_team(team: &Arc<Member>, control: FitControl) -> FitControl {
+    let team: Arc<dyn Team> = Arc::<Member>::clone(team);
+    FitControl { team: Some(team), ..control }
+}
+
 /// Numbers of no order.
 fn number(row: usize, column: usize) -> f64 {
     let bits = ((row * 31 + column * 7 + 1) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -148,7 +153,7 @@ fn check(model_type: &str, options: &str, label: Label) -> usize {
     let mut gathers = 0;
     for size in [2, 3, 4] {
         let fits = in_team(size, |team| {
-            let control = FitControl { team: Some(team.clone()), ..FitControl::default() };
+            let control = of_team(&team, FitControl::default());
             (fit(model_type, options, label, control).unwrap(), team.gathers.load(Ordering::Relaxed))
         });
         for (report, own) in &fits {
@@ -247,7 +252,7 @@ fn one_who_is_stopped_tells_nobody_half_of_a_sum() {
     let stopped = FitControl::default();
     stopped.stop.store(true, Ordering::Relaxed);
     let team = in_team(1, |team| team).remove(0);
-    let control = FitControl { team: Some(team.clone()), ..stopped };
+    let control = of_team(&team, stopped);
     assert!(matches!(fit("logistic_reg", "", Label::Two, control), Err(MlError::Stopped)));
     assert_eq!(team.gathers.load(Ordering::Relaxed), 0);
 }

@@ -295,7 +295,7 @@ fn what_cannot_be_fitted_is_an_error() {
     check_error(
         create_batch("boosted_tree", &BTreeMap::new(), &schema, &DataType::Boolean),
         expect![
-            "unknown model type 'boosted_tree'; valid types are logistic_reg, linear_reg, linear_svm, linear_svr, naive_bayes, boosted_tree_classifier, boosted_tree_regressor, boosted_tree_ranker, knn_classifier, knn_regressor, pca, truncated_svd, isolation_forest, one_class_svm, robust_zscore, matrix_factorization, kmeans, gaussian_mixture, dbscan, decision_tree_classifier, decision_tree_regressor, random_forest_classifier, random_forest_regressor, arima, exponential_smoothing, auto_classifier, auto_regressor"
+            "unknown model type 'boosted_tree'; valid types are logistic_reg, linear_reg, linear_svm, linear_svr, naive_bayes, boosted_tree_classifier, boosted_tree_regressor, boosted_tree_ranker, knn_classifier, knn_regressor, pca, truncated_svd, isolation_forest, one_class_svm, robust_zscore, matrix_factorization, kmeans, gaussian_mixture, dbscan, decision_tree_classifier, decision_tree_regressor, random_forest_classifier, random_forest_regressor, arima, exponential_smoothing, auto_classifier, auto_regressor, rules"
         ],
     );
     check_error(
