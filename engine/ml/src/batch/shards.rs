@@ -6,7 +6,7 @@
 use bincode::{Decode, Encode};
 
 use super::parallel::{in_parallel, stretches};
-use super::team::{gathered, own_part};
+use super::team::{all_parts, own_part};
 use super::{Chunk, FitControl};
 use crate::error::Result;
 
@@ -38,22 +38,17 @@ pub(crate) fn map_numbered_shards<T: Send + Encode + Decode<()>>(
     work: impl Fn(usize, &[Chunk]) -> T + Sync,
 ) -> Result<Vec<T>> {
     control.check()?;
-    let mut shards = cut(chunks);
+    let shards = cut(chunks);
     let entries: usize = chunks.iter().map(Chunk::entries).sum();
     let team = control.team_for(entries);
-    if let Some(team) = team {
-        shards = shards[own_part(team, shards.len())].to_vec();
-    }
+    let own = &shards[own_part(team, shards.len())];
     let threads = if entries < ENTRIES_FOR_THREADS { 1 } else { control.threads.get() };
     let run =
         |shards: &&[(usize, &[Chunk])]| shards.iter().map(|(first, shard)| work(*first, shard)).collect::<Vec<_>>();
-    let sums = in_parallel(&stretches(&shards, threads), run).into_iter().flatten().collect::<Vec<_>>();
+    let sums = in_parallel(&stretches(own, threads), run).into_iter().flatten().collect::<Vec<_>>();
     // Before the others are told: what was stopped is not whole.
     control.check()?;
-    match team {
-        Some(team) => gathered(team, &sums),
-        None => Ok(sums),
-    }
+    all_parts(team, sums)
 }
 
 /// The chunks in stretches of about the same length, each with the number of its first row.

@@ -39,10 +39,21 @@ pub trait Team: Debug + Send + Sync {
     }
 }
 
-/// The part of so much work that a member does: its own stretch, in the order of the members.
-pub(crate) fn own_part(team: &dyn Team, count: usize) -> Range<usize> {
-    let (size, rank) = (team.size().max(1), team.rank());
+/// The part of so much work that a member does: its own stretch, in the order of the members. Without others it is all.
+pub(crate) fn own_part(team: Option<&dyn Team>, count: usize) -> Range<usize> {
+    let (size, rank) = team.map_or((1, 0), |team| (team.size().max(1), team.rank()));
     rank * count / size..(rank + 1) * count / size
+}
+
+/// What comes of all parts, given what comes of a member's own.
+///
+/// # Errors
+/// As [`gathered`].
+pub(crate) fn all_parts<T: Encode + Decode<()>>(team: Option<&dyn Team>, own: Vec<T>) -> Result<Vec<T>> {
+    match team {
+        Some(team) => gathered(team, &own),
+        None => Ok(own),
+    }
 }
 
 /// The values that all members have, those of the first before those of the second.

@@ -29,7 +29,7 @@ impl<'a> Division<'a> {
     pub(super) fn new(control: &'a FitControl, rows: usize, features: usize, leaves: u64) -> Self {
         let entries_a_wait = rows.saturating_mul(features) / usize::try_from(leaves).unwrap_or(usize::MAX).max(1);
         let team = control.team_for(entries_a_wait.saturating_mul(4));
-        Self { team, rows: team.map_or(0..rows, |team| own_part(team, rows)) }
+        Self { team, rows: own_part(team, rows) }
     }
 
     /// Those of ascending rows that are its own.

@@ -7,7 +7,7 @@ use super::columns::{NamedPoints, SeriesColumns, SeriesRows};
 use super::grid::{Regular, TimeType, regular};
 use super::{FittedSeries, Forecaster, NoForecast, Outcome, SeriesModel, State};
 use crate::batch::parallel::{in_parallel, stretches};
-use crate::batch::team::{gathered, own_part};
+use crate::batch::team::{all_parts, own_part};
 use crate::batch::{BatchModel, FitControl, FitReport, Iteration};
 use crate::error::{MlError, Result};
 use crate::metrics::RegressionSums;
@@ -114,15 +114,11 @@ impl<C: SeriesConfig> BatchForecast<C> {
         self.control.check()?;
         let points: usize = series.iter().map(|series| series.points.len()).sum();
         let team = self.control.team_for(points.saturating_mul(PASSES));
-        let series = &series[team.map_or(0..series.len(), |team| own_part(team, series.len()))];
+        let series = &series[own_part(team, series.len())];
         let threads = self.control.threads.get().min(series.len()).max(1);
         let run = |part: &&[NamedPoints]| part.iter().map(|one| self.fit_one(one, times)).collect::<Result<Vec<_>>>();
         let parts = in_parallel(&stretches(series, threads), run);
-        let done: Vec<_> = parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        match team {
-            Some(team) => gathered(team, &done),
-            None => Ok(done),
-        }
+        all_parts(team, parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 }
 

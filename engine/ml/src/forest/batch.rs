@@ -111,7 +111,7 @@ impl BatchForest {
         let all = self.config.num_parallel_tree as usize;
         let threads = self.control.threads.get();
         let team = self.control.team_for(self.set.rows() as usize * self.set.schema().fields().len());
-        let own = team.map_or(0..all, |team| own_part(team, all));
+        let own = own_part(team, all);
         let growers = vec![(); threads.min(own.len()).max(1)];
         let helpers = NonZeroUsize::new(threads / growers.len()).unwrap_or(NonZeroUsize::MIN);
         let control = FitControl { threads: helpers, ..self.control.clone() };

@@ -16,7 +16,7 @@ use tidemill_compute::matrix::Matrix;
 
 use crate::batch::FitControl;
 use crate::batch::parallel::{in_parallel, stretches};
-use crate::batch::team::{gathered, own_part};
+use crate::batch::team::{all_parts, own_part};
 use crate::error::Result;
 use crate::linear::normal_equations::NormalEquations;
 use crate::random::Random;
@@ -157,18 +157,14 @@ impl Solver<'_> {
     ) -> Result<Vec<T>> {
         self.control.check()?;
         let team = self.control.team_for(ratings.ratings.len());
-        let places: Vec<usize> = team.map_or(0..ratings.count(), |team| own_part(team, ratings.count())).collect();
+        let places: Vec<usize> = own_part(team, ratings.count()).collect();
         let run = |places: &&[usize]| {
             let going_on = places.iter().take_while(|_| !self.control.is_stopped());
             going_on.map(|place| work(*place)).collect::<Vec<_>>()
         };
         let done = in_parallel(&stretches(&places, self.control.threads.get()), run);
         self.control.check()?;
-        let done: Vec<T> = done.into_iter().flatten().collect();
-        match team {
-            Some(team) => gathered(team, &done),
-            None => Ok(done),
-        }
+        all_parts(team, done.into_iter().flatten().collect())
     }
 
     fn explicit(&self, ratings: &[(u32, f64)], others: &Factors, mean: f64) -> Vec<f64> {

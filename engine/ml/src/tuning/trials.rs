@@ -197,7 +197,7 @@ impl Trials<'_> {
         // Those of one after the other are divided among the members of a team each; of several at the same time, each
         // member has some, for they would not come to their sums in the same order everywhere.
         let dealt = self.control.team.as_deref().filter(|team| team.size() > 1 && self.config.parallel > 1);
-        let own = dealt.map_or(0..points.len(), |team| own_part(team, points.len()));
+        let own = own_part(dealt, points.len());
         let threads = self.control.threads.get();
         let workers = own.len().min(threads).min(self.config.parallel as usize).max(1);
         let of_each = NonZeroUsize::new(threads / workers).unwrap_or(NonZeroUsize::MIN);
